@@ -1,0 +1,127 @@
+//! Process 1 of a machine: it puts the machine together from the pieces that the launcher handed over, and then is its
+//! agent until the end.
+//!
+//! It never executes another program in its own place: that would cost a quarter of the whole machine. All that it
+//! inherited from the launcher and does not need is closed before the first program of the machine runs.
+
+mod agent;
+mod files;
+mod network;
+mod processes;
+mod root;
+mod run;
+mod users;
+
+use rustix::fd::{AsFd as _, OwnedFd};
+use rustix::io::Errno;
+use rustix::process::Signal;
+use std::io;
+use testbed_agent::agent::Reply;
+use testbed_agent::frame::{Kind, encode_message};
+use testbed_agent::launch::Machine;
+use testbed_agent::{Doing, Fault};
+use testbed_sys::process::{self, SingleThreaded, exit_now};
+
+/// All that a machine begins with.
+pub(crate) struct Birth<'a> {
+    pub(crate) spec: &'a Machine,
+    /// Says when ids are mapped and when interfaces are there; ends if the launcher dies first.
+    pub(crate) gate: OwnedFd,
+    /// The machine's end of its agent socket.
+    pub(crate) agent: io::Result<OwnedFd>,
+    pub(crate) pieces: Pieces,
+    pub(crate) token: SingleThreaded,
+}
+
+/// Mounts that are attached nowhere yet.
+pub(crate) struct Pieces {
+    /// Top first.
+    pub(crate) lowers: Vec<OwnedFd>,
+    pub(crate) upper: Upper,
+    pub(crate) dev: OwnedFd,
+    /// In the order of [`Machine::mounts`].
+    pub(crate) mounts: Vec<OwnedFd>,
+}
+
+/// The mount that holds `upper` and `work`.
+pub(crate) struct Upper {
+    pub(crate) mount: OwnedFd,
+}
+
+/// Lives the machine's life. Called in the child of a clone; never returns to the launcher's code.
+pub(crate) fn begin(birth: Birth<'_>) -> ! {
+    let Ok(agent) = &birth.agent else { exit_now(1) };
+    if let Err(fault) = put_together(&birth, agent) {
+        let mut bytes = Vec::new();
+        let reply = Reply::Failed(fault.on(&birth.spec.hostname));
+        if encode_message(&mut bytes, 0, Kind::Reply, 0, &reply).is_ok() {
+            let _ = rustix::io::write(agent, &bytes);
+        }
+        exit_now(1)
+    }
+    let Birth { spec, agent, token, .. } = birth;
+    let Ok(agent) = agent else { exit_now(1) };
+    agent::serve(agent, spec, token);
+    exit_now(0)
+}
+
+fn put_together(birth: &Birth<'_>, agent: &OwnedFd) -> Result<(), Fault> {
+    let Pieces { lowers, upper, dev, mounts } = &birth.pieces;
+    let mut keep = vec![agent.as_fd(), birth.gate.as_fd(), upper.mount.as_fd(), dev.as_fd()];
+    keep.extend(lowers.iter().chain(mounts).map(|fd| fd.as_fd()));
+    process::close_all_but(&keep).doing("close descriptors")?;
+    die_with_launcher()?;
+    pass_gate(birth)?;
+    process::become_user(0, 0).doing("become root")?;
+    // A change of ids clears it (prctl(2)).
+    die_with_launcher()?;
+    process::unshare_cgroup().doing("make a cgroup namespace")?;
+    root::enter(birth)?;
+    rustix::system::sethostname(birth.spec.hostname.as_bytes()).doing("set the host name")?;
+    pass_gate(birth)?;
+    network::configure(birth.spec)?;
+    for capability in NEVER_NEEDED {
+        match process::drop_capability(*capability) {
+            Ok(()) => {}
+            // A kernel older than the capability.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+            Err(error) => return Err(Fault::system("drop a capability", &error)),
+        }
+    }
+    testbed_sys::seccomp::confine().doing("filter system calls")?;
+    process::close_all_but(&[agent.as_fd()]).doing("close descriptors")
+}
+
+/// Capabilities that act on the whole host, or on nothing in a machine (capabilities(7)). In a user namespace most of
+/// them grant nothing; taken out of the bounding set they cannot begin to.
+const NEVER_NEEDED: &[u32] = &[
+    16, // SYS_MODULE
+    17, // SYS_RAWIO
+    25, // SYS_TIME
+    30, // AUDIT_CONTROL
+    32, // MAC_OVERRIDE
+    33, // MAC_ADMIN
+    34, // SYSLOG
+    35, // WAKE_ALARM
+    36, // BLOCK_SUSPEND
+    37, // AUDIT_READ
+    38, // PERFMON
+    39, // BPF
+    40, // CHECKPOINT_RESTORE
+];
+
+fn die_with_launcher() -> Result<(), Fault> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).doing("set the death signal")
+}
+
+fn pass_gate(birth: &Birth<'_>) -> Result<(), Fault> {
+    let mut byte = [0_u8; 1];
+    loop {
+        match rustix::io::read(&birth.gate, &mut byte) {
+            Ok(0) => exit_now(1),
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(Fault::system("wait for the launcher", &error.into())),
+        }
+    }
+}

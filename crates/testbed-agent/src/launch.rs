@@ -1,0 +1,297 @@
+//! The private protocol between a keeper and its launcher. Both come from one build, so it has no versions.
+//!
+//! The keeper sends [`Order`]s as [`Kind::Ask`](crate::frame::Kind::Ask) frames; the launcher answers each with a
+//! [`Outcome`] in a [`Kind::Reply`](crate::frame::Kind::Reply) on the same channel, and tells of machines that ended
+//! with [`Ended`] in [`Kind::Note`](crate::frame::Kind::Note) frames on channel 0.
+
+use crate::fault::Fault;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// What a launcher needs to know before its first machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setup {
+    /// Which ids of the host machines get.
+    pub ids: Ids,
+    /// The cgroup v2 folder to make machines' folders in.
+    pub cgroup: Option<String>,
+    /// cgroup v1 folders to make machines' folders in, by controller.
+    pub cgroup_v1: Vec<(Controller, String)>,
+    /// What of the host a machine whose image is `host` must not see.
+    pub mask: Vec<Masked>,
+    /// Top folders of the host that such a machine sees, on other file systems than `/` (a separate `/usr`).
+    pub submounts: Vec<String>,
+    /// This host's `/dev/net/tun` can be used.
+    pub tun: bool,
+}
+
+/// How many ids a machine has, where it has a range.
+pub const IDS: u32 = 65536;
+
+/// Which ids of the host the ids of machines are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ids {
+    /// The launcher runs as root: [`IDS`] ids from this one on.
+    Range(u32),
+    /// The launcher runs as an ordinary user: that user is root inside, and there is nobody else.
+    Single,
+}
+
+/// A controller of cgroup v1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Controller {
+    /// memory
+    Memory,
+    /// cpu
+    Cpu,
+    /// pids
+    Pids,
+}
+
+/// An entry of the layer that hides the host's secrets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Masked {
+    /// Relative to the host's root.
+    pub path: String,
+    /// What stands there instead.
+    pub with: Mask,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// What a machine sees instead of a file of the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mask {
+    /// An empty folder.
+    Empty,
+    /// Nothing.
+    Absent,
+    /// A folder that shows through (parents of other entries).
+    Through,
+    /// A file with this content.
+    File(String),
+}
+
+/// What a keeper tells its launcher. Numbers of fabrics and machines are the keeper's choice and never reused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order {
+    /// First, and once.
+    Begin(Setup),
+    /// Makes the networks of one copy of a testbed, in a namespace of their own.
+    MakeFabric {
+        /// Its number.
+        fabric: u32,
+        /// Its networks.
+        networks: Vec<Network>,
+        /// Files that all its machines see, over what their images hold: absolute path and content.
+        files: Vec<(String, String)>,
+    },
+    /// Forgets a fabric. Its links go when the last machine on it has.
+    DropFabric {
+        /// Its number.
+        fabric: u32,
+    },
+    /// Makes a machine. The frame carries the machine's end of the agent socket.
+    MakeMachine {
+        /// Its number.
+        machine: u32,
+        /// What it is.
+        machine_spec: Box<Machine>,
+    },
+    /// Kills all of a machine. [`Ended`] follows.
+    Kill {
+        /// Its number.
+        machine: u32,
+    },
+    /// Stops or resumes all processes of a machine (cgroup v2).
+    Freeze {
+        /// Its number.
+        machine: u32,
+        /// Stop, rather than resume.
+        frozen: bool,
+    },
+    /// Sends the folder that holds what the machine has changed: its upper layer, opened. Works after its end too.
+    OpenUpper {
+        /// Its number.
+        machine: u32,
+    },
+    /// Forgets a machine that has ended: its upper layer in memory goes.
+    Forget {
+        /// Its number.
+        machine: u32,
+    },
+    /// Changes how an interface takes part in its network.
+    SetLink {
+        /// The machine.
+        machine: u32,
+        /// Which of its interfaces, in the order of [`Machine::interfaces`].
+        interface: u32,
+        /// How.
+        mode: LinkMode,
+    },
+    /// Sends the trunk of a network: whole Ethernet frames, those for ports that the kernel does not know.
+    OpenTrunk {
+        /// The fabric.
+        fabric: u32,
+        /// Which of its networks.
+        network: u32,
+    },
+    /// Opens a TCP socket in a machine's network, not connected; it comes back with the outcome. What it connects to
+    /// sees a neighbour process of the machine.
+    OpenSocket {
+        /// The machine.
+        machine: u32,
+        /// For IPv6 rather than IPv4.
+        ipv6: bool,
+    },
+    /// Opens a packet socket that sees every frame of a network once, from when it is started on the interface that
+    /// is selected; it comes back with the outcome.
+    Capture {
+        /// The fabric.
+        fabric: u32,
+        /// Which of its networks.
+        network: u32,
+    },
+}
+
+/// A network of a fabric.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// The most that a link of it may carry at once, in bytes.
+    pub mtu: u32,
+}
+
+/// How an interface takes part in its network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LinkMode {
+    /// It reaches all others.
+    Whole,
+    /// It reaches nobody.
+    Cut,
+    /// It reaches the trunk only, which passes its frames on.
+    Trunk,
+}
+
+/// A machine to be made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// The host name.
+    pub hostname: String,
+    /// What its root file system is made of.
+    pub root: Root,
+    /// Where its changes go.
+    pub upper: Upper,
+    /// The fabric its interfaces hang on.
+    pub fabric: Option<u32>,
+    /// Its interfaces beside `lo`.
+    pub interfaces: Vec<Interface>,
+    /// Its routes beside those of its interfaces.
+    pub routes: Vec<Route>,
+    /// Kernel parameters of its own namespaces: `net.ipv4.ip_forward`, value.
+    pub sysctls: Vec<(String, String)>,
+    /// Folders of the host that it sees live.
+    pub mounts: Vec<Mount>,
+    /// Limits.
+    pub limits: Limits,
+    /// What its programs find in their environment.
+    pub env: Vec<(String, String)>,
+    /// What it has changed stays after its end, until [`Order::Forget`].
+    pub keep: bool,
+    /// It may speak to its keeper by `/run/testbed/control`.
+    pub control: bool,
+}
+
+/// What a root file system is made of below the machine's own changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Root {
+    /// Folders, top first; absolute paths on the host. Owners in them are as inside.
+    pub layers: Vec<String>,
+    /// The host's own root, masked, lies below them.
+    pub host: bool,
+}
+
+/// Where a machine's changes go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Upper {
+    /// Memory, at most so many bytes.
+    Memory(u64),
+    /// A folder on the host that holds `upper` and `work`; owners in them are as inside.
+    Folder(String),
+    /// That of a machine that has ended and was not forgotten.
+    Of(u32),
+}
+
+/// An interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its name inside.
+    pub name: String,
+    /// Which network of the fabric.
+    pub network: u32,
+    /// Its address on the link.
+    pub mac: [u8; 6],
+    /// Its largest packet; the network's if none.
+    pub mtu: Option<u32>,
+    /// Its addresses with their prefix lengths.
+    pub addresses: Vec<(IpAddr, u8)>,
+}
+
+/// A route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// The destination and its prefix length; prefix 0 for the default route.
+    pub to: (IpAddr, u8),
+    /// The next router.
+    pub via: IpAddr,
+}
+
+/// A folder or file of the host, live in a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// On the host.
+    pub source: String,
+    /// Inside.
+    pub target: String,
+    /// What is written inside is written on the host.
+    pub writable: bool,
+    /// The host's user and group that root inside acts as.
+    pub owner: (u32, u32),
+}
+
+/// Limits of a machine. Nothing is limited by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Bytes, the machine's own files in memory included.
+    pub memory: Option<u64>,
+    /// Thousandths of one processor.
+    pub cpu_milli: Option<u32>,
+    /// Processes and threads.
+    pub pids: Option<u32>,
+}
+
+/// The answer to an [`Order`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Done. Descriptors that were asked for are in the frame.
+    Done,
+    /// The machine exists; what it says itself comes by its agent socket.
+    Made {
+        /// Process 1, as the host counts.
+        pid: u32,
+    },
+    /// It could not be done.
+    Failed(Fault),
+}
+
+/// A machine has ended, and no process of it is left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Its number.
+    pub machine: u32,
+    /// How process 1 ended.
+    pub how: crate::agent::Exit,
+}

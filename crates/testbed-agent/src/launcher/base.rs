@@ -1,0 +1,276 @@
+//! What a launcher makes once and shares between its machines: id maps, the host's root with its secrets masked, and
+//! the cgroups that machines' folders are made in.
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, XattrFlags, chmodat, chownat, mkdirat, mknodat, openat,
+};
+use rustix::mount::MountAttrFlags;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use testbed_agent::Doing as _;
+use testbed_agent::Fault;
+use testbed_agent::launch::{Controller, IDS, Ids, Mask, Masked, Setup};
+use testbed_sys::mount::{self, Alteration, NewFs};
+use testbed_sys::process::SingleThreaded;
+use testbed_sys::userns::{self, IdMap};
+
+pub(super) struct Base {
+    ids: Ids,
+    /// A namespace with the machines' map, for idmapped mounts.
+    canonical: Option<OwnedFd>,
+    /// The host's root, masked, as one read-only overlay.
+    host: Option<OwnedFd>,
+    /// Namespaces that show one owner of the host as root, by that owner.
+    owners: RefCell<HashMap<(u32, u32), OwnedFd>>,
+    pub(super) unified: Option<OwnedFd>,
+    pub(super) controllers: Vec<(Controller, OwnedFd)>,
+    /// Of this launcher alone: a keeper may have several.
+    cgroup_paths: Vec<PathBuf>,
+    tun: bool,
+}
+
+impl Base {
+    pub(super) fn prepare(token: SingleThreaded, setup: Setup) -> Result<Base, Fault> {
+        let canonical = match setup.ids {
+            Ids::Range(first) => {
+                let map = IdMap { inside: 0, outside: first, count: IDS };
+                Some(userns::with_maps(token, map, map).doing("map user ids")?)
+            }
+            Ids::Single => None,
+        };
+        let host = match &canonical {
+            Some(ids) => Some(masked_host(ids.as_fd(), &setup)?),
+            None => None,
+        };
+        let mut cgroup_paths = Vec::new();
+        let mut open_group = |path: &String| -> Result<OwnedFd, Fault> {
+            let path = PathBuf::from(path).join(std::process::id().to_string());
+            make_group(&path).doing("make cgroup").map_err(|f| f.at(path.to_string_lossy()))?;
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let group = openat(CWD, &path, flags, Mode::empty()).doing("open cgroup");
+            cgroup_paths.push(path);
+            group
+        };
+        let unified = setup.cgroup.as_ref().map(&mut open_group).transpose()?;
+        let mut controllers = Vec::new();
+        for (controller, path) in &setup.cgroup_v1 {
+            controllers.push((*controller, open_group(path)?));
+        }
+        Ok(Base {
+            ids: setup.ids,
+            canonical,
+            host,
+            owners: RefCell::default(),
+            unified,
+            controllers,
+            cgroup_paths,
+            tun: setup.tun,
+        })
+    }
+
+    pub(super) fn ids(&self) -> Ids {
+        self.ids
+    }
+
+    pub(super) fn has_tun(&self) -> bool {
+        self.tun
+    }
+
+    /// The host's id of root inside.
+    pub(super) fn root_id(&self) -> u32 {
+        match self.ids {
+            Ids::Range(first) => first,
+            Ids::Single => rustix::process::getuid().as_raw(),
+        }
+    }
+
+    /// A mount of the masked host root.
+    pub(super) fn host(&self) -> Result<OwnedFd, Fault> {
+        let host = self.host.as_ref().ok_or_else(|| {
+            Fault::new(testbed_agent::FaultKind::Unsupported, "use the image `host`")
+                .hint("an ordinary user's machines need an image of their own; see `testbed doctor`")
+        })?;
+        mount::copy_of(host.as_fd(), c"", false).doing("open the host's root")
+    }
+
+    /// A mount of a folder whose owners are as inside.
+    pub(super) fn canonical(&self, path: &str) -> Result<OwnedFd, Fault> {
+        let fault = |f: Fault| f.at(path);
+        let layer = mount::copy_of_path(path, false).doing("open layer").map_err(fault)?;
+        if let Some(ids) = &self.canonical {
+            let alteration = Alteration { ids: Some(ids.as_fd()), ..Alteration::default() };
+            mount::alter(layer.as_fd(), alteration, false).doing("map owners of").map_err(fault)?;
+        }
+        Ok(layer)
+    }
+
+    /// A mount of a folder or file of the host on which root inside acts as the given owner.
+    pub(super) fn owned_by(
+        &self,
+        token: SingleThreaded,
+        path: &str,
+        owner: (u32, u32),
+        writable: bool,
+    ) -> Result<OwnedFd, Fault> {
+        let fault = |f: Fault| f.at(path);
+        let tree = mount::copy_of_path(path, false).doing("open mount source").map_err(fault)?;
+        let mut owners = self.owners.borrow_mut();
+        let ids = match (self.ids, owners.get(&owner)) {
+            (Ids::Single, _) => None,
+            (_, Some(ids)) => Some(ids),
+            (Ids::Range(first), None) => {
+                let map = |id| IdMap { inside: id, outside: first, count: 1 };
+                let ids = userns::with_maps(token, map(owner.0), map(owner.1)).doing("map the owner of")?;
+                Some(&*owners.entry(owner).or_insert(ids))
+            }
+        };
+        let alteration =
+            Alteration { ids: ids.map(AsFd::as_fd), read_only: !writable, ..Alteration::default() };
+        mount::alter(tree.as_fd(), alteration, false).doing("map owners of").map_err(fault)?;
+        Ok(tree)
+    }
+
+    /// A small layer that holds files, all of them root's.
+    pub(super) fn files_layer(&self, files: &[(String, String)]) -> Result<OwnedFd, Fault> {
+        let layer = tmpfs("4m")?;
+        let owner = self.root_id();
+        for (path, content) in files {
+            let path = path.trim_start_matches('/');
+            make_parents(layer.as_fd(), path, owner)?;
+            write_file(layer.as_fd(), path, content, 0o644, owner, owner)?;
+        }
+        Ok(layer)
+    }
+
+    /// Removes the folders that machines' cgroups were made in.
+    pub(super) fn remove_cgroups(&self) {
+        for path in &self.cgroup_paths {
+            // One that is not empty is swept by the next command.
+            let _ = std::fs::remove_dir(path);
+            if let Some(keeper) = path.parent() {
+                let _ = std::fs::remove_dir(keeper);
+            }
+        }
+    }
+}
+
+/// Makes a launcher's folder in its keeper's, which another launcher of the keeper may just remove as its last.
+fn make_group(path: &Path) -> std::io::Result<()> {
+    const ATTEMPTS: u32 = 10;
+    let mut folder = std::fs::DirBuilder::new();
+    folder.mode(0o755).recursive(true);
+    for _ in 1..ATTEMPTS {
+        match folder.create(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            other => return other,
+        }
+    }
+    folder.create(path)
+}
+
+pub(super) fn tmpfs(size: &str) -> Result<OwnedFd, Fault> {
+    NewFs::open("tmpfs")
+        .and_then(|fs| fs.set("mode", "755"))
+        .and_then(|fs| fs.set("size", size))
+        .and_then(|fs| fs.mount(MountAttrFlags::empty()))
+        .doing("make a tmpfs")
+}
+
+fn masked_host(ids: BorrowedFd<'_>, setup: &Setup) -> Result<OwnedFd, Fault> {
+    let mapped = |tree: OwnedFd, what: &str| -> Result<OwnedFd, Fault> {
+        let alteration = Alteration { ids: Some(ids), ..Alteration::default() };
+        mount::alter(tree.as_fd(), alteration, false).doing("map owners of").map_err(|f| f.at(what))?;
+        Ok(tree)
+    };
+    let mask = mask_layer(&setup.mask)?;
+    let mask = mapped(mask, "the mask")?;
+    let root = mapped(mount::copy_of_path(c"/", false).doing("open /")?, "/")?;
+    let overlay = NewFs::open("overlay")
+        .and_then(|fs| fs.folder("lowerdir+", mask.as_fd()))
+        .and_then(|fs| fs.folder("lowerdir+", root.as_fd()))
+        .and_then(|fs| fs.flag("userxattr"))
+        .and_then(|fs| fs.mount(MountAttrFlags::empty()))
+        .doing("overlay the host's root")?;
+    Ok(overlay)
+}
+
+/// A layer that hides entries of the layer below it: opaque folders and whiteouts
+/// (Documentation/filesystems/overlayfs.rst). Being a layer and not a mount, nobody inside can take it away.
+fn mask_layer(entries: &[Masked]) -> Result<OwnedFd, Fault> {
+    let layer = tmpfs("16m")?;
+    let at = layer.as_fd();
+    for entry in entries {
+        let path = entry.path.as_str();
+        let fault = |f: Fault| f.at(format!("/{path}"));
+        let owner =
+            |flags| chownat(at, path, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)), flags);
+        match &entry.with {
+            Mask::Absent => {
+                mknodat(at, path, FileType::CharacterDevice, Mode::empty(), 0)
+                    .doing("mask")
+                    .map_err(fault)?;
+            }
+            Mask::Empty | Mask::Through => {
+                mkdirat(at, path, Mode::RWXU).doing("mask").map_err(fault)?;
+                owner(AtFlags::empty()).doing("mask").map_err(fault)?;
+                chmodat(at, path, Mode::from_raw_mode(entry.mode), AtFlags::empty())
+                    .doing("mask")
+                    .map_err(fault)?;
+                if entry.with == Mask::Empty {
+                    let folder =
+                        openat(at, path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+                            .doing("mask")
+                            .map_err(fault)?;
+                    rustix::fs::fsetxattr(&folder, c"user.overlay.opaque", b"y", XattrFlags::empty())
+                        .doing("mask")
+                        .map_err(fault)?;
+                }
+            }
+            Mask::File(content) => write_file(at, path, content, entry.mode, entry.uid, entry.gid)?,
+        }
+    }
+    Ok(layer)
+}
+
+fn make_parents(at: BorrowedFd<'_>, path: &str, owner: u32) -> Result<(), Fault> {
+    for (end, _) in path.match_indices('/') {
+        let parent = &path[..end];
+        match mkdirat(at, parent, Mode::from_raw_mode(0o755)) {
+            Ok(()) => own(at, parent, owner, owner)?,
+            Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(Fault::system("make folder", &error.into()).at(parent)),
+        }
+    }
+    Ok(())
+}
+
+fn write_file(
+    at: BorrowedFd<'_>,
+    path: &str,
+    content: &str,
+    mode: u32,
+    uid: u32,
+    gid: u32,
+) -> Result<(), Fault> {
+    let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let fault = |f: Fault| f.at(format!("/{path}"));
+    let file = openat(at, path, flags, Mode::from_raw_mode(0o600)).doing("write").map_err(fault)?;
+    let mut rest = content.as_bytes();
+    while !rest.is_empty() {
+        let n = rustix::io::write(&file, rest).doing("write").map_err(fault)?;
+        rest = &rest[n..];
+    }
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)).doing("write").map_err(fault)?;
+    own(at, path, uid, gid)
+}
+
+/// Gives what stands at a path, or the folder itself if the path is empty, to an owner.
+pub(super) fn own(at: BorrowedFd<'_>, path: &str, uid: u32, gid: u32) -> Result<(), Fault> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
+    chownat(at, path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), flags)
+        .doing("change owner")
+        .map_err(|f| f.at(path))
+}

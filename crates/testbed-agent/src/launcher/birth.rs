@@ -1,0 +1,285 @@
+//! How a machine begins: the launcher's side. The other side is [`crate::init`].
+
+use super::base::{Base, own, tmpfs};
+use super::{Launcher, Machine, MachineProcess, base_of, missing};
+use crate::init::{self, Birth, Pieces, Upper as UpperMount};
+use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use rustix::fs::{FileType, Mode, makedev, mkdirat, mknodat, symlinkat};
+use rustix::pipe::{PipeFlags, pipe_with};
+use testbed_agent::Doing as _;
+use testbed_agent::launch::{Controller, Ids, Limits, Machine as Spec, Upper};
+use testbed_agent::{Fault, FaultKind};
+use testbed_sys::cgroup::Cgroup;
+use testbed_sys::process::{Cloned, Namespaces, clone};
+use testbed_sys::userns::{self, IdMap};
+
+/// What the launcher writes when the machine's ids are mapped, and when its interfaces are there.
+pub(crate) const GO: u8 = 1;
+
+impl Launcher {
+    pub(super) fn make_machine(&mut self, number: u32, spec: &Spec, agent: &OwnedFd) -> Result<u32, Fault> {
+        if self.machines.contains_key(&number) {
+            return Err(Fault::new(FaultKind::Exists, format!("make machine {number}")));
+        }
+        let fabric = match spec.fabric {
+            Some(fabric) => Some(self.fabrics.get(&fabric).ok_or_else(|| missing("fabric"))?),
+            None => None,
+        };
+        let base = base_of(&self.base)?;
+        let upper = match &spec.upper {
+            Upper::Of(other) => {
+                let other = self.machine(*other)?;
+                if other.process.is_some() {
+                    return Err(Fault::new(FaultKind::State, "use the files of a machine that runs"));
+                }
+                other.upper.try_clone().doing("open upper layer")?
+            }
+            Upper::Memory(size) => memory_upper(base, *size)?,
+            Upper::Folder(path) => base.canonical(path)?,
+        };
+        let cgroups = Cgroups::make(base, number, spec.limits)?;
+        let (gate, go) = pipe_with(PipeFlags::CLOEXEC).doing("make a pipe")?;
+        let pieces = pieces(base, spec, fabric.and_then(|f| f.files()), &upper, self.token)?;
+        let cloned = clone(self.token, namespaces(base), cgroups.unified()).doing("clone process 1");
+        let (pid, pidfd) = match cloned {
+            Ok(Cloned::Child) => {
+                drop(go);
+                let agent = agent.try_clone();
+                init::begin(Birth { spec, gate, agent, pieces, token: self.token })
+            }
+            Ok(Cloned::Parent { pid, pidfd }) => (pid, pidfd),
+            Err(fault) => {
+                cgroups.discard();
+                return Err(fault);
+            }
+        };
+        drop((gate, pieces));
+        let made = map_ids(base, pid)
+            .and_then(|()| cgroups.enter(pid))
+            .and_then(|()| rustix::io::write(&go, &[GO]).doing("open the gate"))
+            .and_then(|_| fabric.map_or(Ok(Vec::new()), |f| f.wire(pid, &spec.interfaces)))
+            .and_then(|interfaces| {
+                rustix::io::write(&go, &[GO]).doing("open the gate")?;
+                Ok(interfaces)
+            });
+        let interfaces = match made {
+            Ok(interfaces) => interfaces,
+            Err(fault) => {
+                drop(go);
+                let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
+                let id = rustix::process::WaitId::PidFd(pidfd.as_fd());
+                let _ = rustix::process::waitid(id, rustix::process::WaitIdOptions::EXITED);
+                cgroups.discard();
+                return Err(fault);
+            }
+        };
+        let unified = cgroups.unified().is_some();
+        let process = MachineProcess { pid, pidfd, cgroups: cgroups.all, unified };
+        self.by_pid.insert(pid, number);
+        self.machines.insert(number, Machine { process: Some(process), upper, keep: spec.keep, interfaces });
+        Ok(pid)
+    }
+}
+
+fn namespaces(_base: &Base) -> Namespaces {
+    Namespaces::MACHINE
+}
+
+fn map_ids(base: &Base, pid: u32) -> Result<(), Fault> {
+    match base.ids() {
+        Ids::Range(first) => {
+            userns::write_maps(pid, IdMap { inside: 0, outside: first, count: testbed_agent::launch::IDS })
+        }
+        Ids::Single => userns::write_single_map(
+            pid,
+            rustix::process::getuid().as_raw(),
+            rustix::process::getgid().as_raw(),
+        ),
+    }
+    .doing("map user ids")
+}
+
+/// All mounts that process 1 puts together, each attached nowhere yet.
+fn pieces(
+    base: &Base,
+    spec: &Spec,
+    files: Option<&OwnedFd>,
+    upper: &OwnedFd,
+    token: testbed_sys::process::SingleThreaded,
+) -> Result<Pieces, Fault> {
+    use testbed_sys::mount::copy_of;
+    let mut lowers = Vec::new();
+    if let Some(files) = files {
+        lowers.push(copy_of(files.as_fd(), c"", false).doing("open the files layer")?);
+    }
+    for layer in &spec.root.layers {
+        lowers.push(base.canonical(layer)?);
+    }
+    if spec.root.host {
+        lowers.push(base.host()?);
+    }
+    let upper = UpperMount { mount: copy_of(upper.as_fd(), c"", false).doing("open upper layer")? };
+    let dev = device_folder(base)?;
+    let mut mounts = Vec::new();
+    for mount in &spec.mounts {
+        mounts.push(base.owned_by(token, &mount.source, mount.owner, mount.writable)?);
+    }
+    Ok(Pieces { lowers, upper, dev, mounts })
+}
+
+fn memory_upper(base: &Base, size: u64) -> Result<OwnedFd, Fault> {
+    let tree = tmpfs(&size.to_string())?;
+    let root = base.root_id();
+    for name in ["upper", "work"] {
+        mkdirat(&tree, name, Mode::from_raw_mode(0o755)).doing("make upper layer")?;
+        own(tree.as_fd(), name, root, root)?;
+    }
+    Ok(tree)
+}
+
+/// The devices that every machine has: name, major and minor number.
+const DEVICES: &[(&str, u32, u32)] =
+    &[("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+const TUN: (&str, u32, u32) = ("net/tun", 10, 200);
+
+fn device_folder(base: &Base) -> Result<OwnedFd, Fault> {
+    let dev = tmpfs("1m")?;
+    let at = dev.as_fd();
+    let root = base.root_id();
+    let folder = |name: &str, mode: u32| -> Result<(), Fault> {
+        mkdirat(at, name, Mode::from_raw_mode(mode)).doing("make /dev")?;
+        own(at, name, root, root)
+    };
+    let node = |(name, major, minor): (&str, u32, u32)| -> Result<(), Fault> {
+        mknodat(at, name, FileType::CharacterDevice, Mode::from_raw_mode(0o666), makedev(major, minor))
+            .doing("make a device")
+    };
+    for device in DEVICES {
+        node(*device)?;
+    }
+    folder("net", 0o755)?;
+    if base.has_tun() {
+        node(TUN)?;
+    }
+    folder("pts", 0o755)?;
+    folder("mqueue", 0o755)?;
+    folder("shm", 0o1777)?;
+    for (name, target) in [
+        ("ptmx", "pts/ptmx"),
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+    ] {
+        symlinkat(target, at, name).doing("make /dev")?;
+    }
+    own(at, "", root, root)?;
+    Ok(dev)
+}
+
+/// The cgroups of one machine: version 2 first if there is one, then what limits need of version 1.
+struct Cgroups {
+    all: Vec<Cgroup>,
+    has_unified: bool,
+}
+
+impl Cgroups {
+    fn make(base: &Base, number: u32, limits: Limits) -> Result<Cgroups, Fault> {
+        let name = format!("m{number}");
+        let mut groups = Cgroups { all: Vec::new(), has_unified: false };
+        let result = groups.fill(base, &name, limits);
+        if let Err(fault) = result {
+            groups.discard();
+            return Err(fault);
+        }
+        Ok(groups)
+    }
+
+    fn fill(&mut self, base: &Base, name: &str, limits: Limits) -> Result<(), Fault> {
+        let make = |parent: &OwnedFd| Cgroup::make(parent.as_fd(), name).doing("make cgroup");
+        if let Some(parent) = &base.unified {
+            self.all.push(make(parent)?);
+            self.has_unified = true;
+        }
+        let wanted = [
+            (Controller::Memory, limits.memory.map(|b| b.to_string())),
+            (Controller::Pids, limits.pids.map(|n| n.to_string())),
+            (Controller::Cpu, limits.cpu_milli.map(|m| m.to_string())),
+        ];
+        for (controller, limit) in wanted {
+            let Some(limit) = limit else { continue };
+            if let Some((_, parent)) = base.controllers.iter().find(|(c, _)| *c == controller) {
+                let group = make(parent)?;
+                let written = write_limit_v1(&group, controller, &limit);
+                self.all.push(group);
+                written?;
+            } else {
+                let group = self.all.first().filter(|_| self.has_unified);
+                let group = group.ok_or_else(|| no_controller(controller))?;
+                write_limit_v2(group, controller, &limit)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn unified(&self) -> Option<BorrowedFd<'_>> {
+        self.all.first().filter(|_| self.has_unified).map(Cgroup::as_fd)
+    }
+
+    /// Moves process 1 to the version 1 groups; version 2 it was born in.
+    fn enter(&self, pid: u32) -> Result<(), Fault> {
+        for group in self.all.iter().skip(usize::from(self.has_unified)) {
+            group.write("cgroup.procs", &pid.to_string()).doing("enter cgroup")?;
+        }
+        Ok(())
+    }
+
+    fn discard(&self) {
+        super::remove_all(&self.all);
+    }
+}
+
+const CPU_PERIOD_US: u64 = 100_000;
+
+fn write_limit_v1(group: &Cgroup, controller: Controller, limit: &str) -> Result<(), Fault> {
+    match controller {
+        Controller::Memory => group.write("memory.limit_in_bytes", limit).doing("limit memory"),
+        Controller::Pids => group.write("pids.max", limit).doing("limit processes"),
+        Controller::Cpu => group
+            .write("cpu.cfs_period_us", &CPU_PERIOD_US.to_string())
+            .and_then(|()| group.write("cpu.cfs_quota_us", &cpu_quota(limit).to_string()))
+            .doing("limit processor time"),
+    }
+}
+
+fn write_limit_v2(group: &Cgroup, controller: Controller, limit: &str) -> Result<(), Fault> {
+    match controller {
+        Controller::Memory => group
+            .write("memory.max", limit)
+            .and_then(|()| group.write("memory.oom.group", "0"))
+            .doing("limit memory"),
+        Controller::Pids => group.write("pids.max", limit).doing("limit processes"),
+        Controller::Cpu => {
+            let quota = cpu_quota(limit);
+            group.write("cpu.max", &format!("{quota} {CPU_PERIOD_US}")).doing("limit processor time")
+        }
+    }
+    .map_err(|fault| {
+        fault.hint("the controller is not enabled for this cgroup; `testbed doctor` says how to delegate it")
+    })
+}
+
+/// Microseconds of processor time in each period, from thousandths of a processor.
+fn cpu_quota(milli: &str) -> u64 {
+    milli.parse::<u64>().map_or(CPU_PERIOD_US, |m| (m * CPU_PERIOD_US / 1000).max(1000))
+}
+
+fn no_controller(controller: Controller) -> Fault {
+    let what = match controller {
+        Controller::Memory => "limit memory",
+        Controller::Cpu => "limit processor time",
+        Controller::Pids => "limit processes",
+    };
+    Fault::new(FaultKind::Unsupported, what)
+        .hint("this host has no cgroup controller for it that testbed may use; see `testbed doctor`")
+}

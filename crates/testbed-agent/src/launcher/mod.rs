@@ -1,0 +1,309 @@
+//! The launcher: the small single-threaded process that makes machines for its keeper.
+//!
+//! It takes [`Order`]s from its standard input, a Unix socket, one after another. All that it makes hangs on its life
+//! and on that of the socket: when the keeper is gone, however it went, the launcher kills what is left and ends.
+
+mod base;
+mod birth;
+pub(crate) use fabric::FIRST_PORT;
+mod fabric;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::{AsFd, OwnedFd};
+use std::collections::HashMap;
+use std::io;
+use testbed_agent::agent::Exit;
+use testbed_agent::frame::{Decoder, Frame, Kind, encode_message};
+use testbed_agent::launch::{Ended, LinkMode, Order, Outcome};
+use testbed_agent::{Fault, FaultKind};
+use testbed_sys::cgroup::Cgroup;
+use testbed_sys::process::{self, SingleThreaded, Status};
+use testbed_sys::{fdpass, netlink};
+
+use base::Base;
+use fabric::Fabric;
+
+/// Serves the keeper at standard input until it goes away.
+///
+/// # Errors
+/// When the keeper breaks the protocol or the launcher's own descriptors fail.
+pub(crate) fn run() -> io::Result<()> {
+    let keeper = take_standard_input()?;
+    // Modes are as they are given, whatever the keeper's mask.
+    rustix::process::umask(rustix::fs::Mode::empty());
+    process::ignore_signal(libc::SIGPIPE);
+    for terminal_signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGTSTP, libc::SIGQUIT] {
+        process::ignore_signal(terminal_signal);
+    }
+    leave_keyring()?;
+    let children = process::signal_fd(&[libc::SIGCHLD])?;
+    let mut launcher = Launcher {
+        token: SingleThreaded::prove()?,
+        keeper,
+        base: None,
+        fabrics: HashMap::new(),
+        machines: HashMap::new(),
+        by_pid: HashMap::new(),
+    };
+    let result = launcher.serve(&children);
+    launcher.end();
+    result
+}
+
+/// Moves the keeper's socket away from descriptor 0 and puts `/dev/null` on all three standard streams, which the
+/// machines inherit.
+fn take_standard_input() -> io::Result<OwnedFd> {
+    let keeper = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    let null = rustix::fs::open(c"/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    drop(null);
+    process::close_on_exec_from(3)?;
+    Ok(keeper)
+}
+
+/// Leaves the keeper's session keyring for a new one, which all machines inherit. They cannot put anything into it, as
+/// the filter of system calls says; one of each machine's own would soon meet the limit of keys per user.
+fn leave_keyring() -> io::Result<()> {
+    match process::join_new_keyring() {
+        Err(error) if error.raw_os_error() != Some(libc::ENOSYS) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+struct Launcher {
+    token: SingleThreaded,
+    keeper: OwnedFd,
+    base: Option<Base>,
+    fabrics: HashMap<u32, Fabric>,
+    machines: HashMap<u32, Machine>,
+    by_pid: HashMap<u32, u32>,
+}
+
+/// A machine as its launcher knows it.
+struct Machine {
+    /// None once it has ended.
+    process: Option<MachineProcess>,
+    /// The folder with `upper` and `work`.
+    upper: OwnedFd,
+    keep: bool,
+    interfaces: Vec<u32>,
+}
+
+struct MachineProcess {
+    pid: u32,
+    pidfd: OwnedFd,
+    /// Version 2 first, if there is one.
+    cgroups: Vec<Cgroup>,
+    unified: bool,
+}
+
+impl Launcher {
+    fn serve(&mut self, children: &OwnedFd) -> io::Result<()> {
+        let mut decoder = Decoder::new();
+        let mut fds = Vec::new();
+        let mut buffer = vec![0_u8; 64 * 1024];
+        loop {
+            let mut polled = [PollFd::new(&self.keeper, PollFlags::IN), PollFd::new(children, PollFlags::IN)];
+            match poll(&mut polled, None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let [keeper, child] = polled.map(|p| !p.revents().is_empty());
+            if child {
+                self.reap(children)?;
+            }
+            if keeper {
+                let length = fdpass::receive(self.keeper.as_fd(), &mut buffer, &mut fds)?;
+                if length == 0 {
+                    return Ok(());
+                }
+                decoder.feed(&buffer[..length]);
+                while let Some(frame) = decoder.next_frame().map_err(io::Error::other)? {
+                    let handed = fds.drain(..usize::from(frame.fds).min(fds.len())).collect();
+                    self.take(&frame, handed)?;
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, frame: &Frame, handed: Vec<OwnedFd>) -> io::Result<()> {
+        let order: Order = frame.message("order").map_err(io::Error::other)?;
+        let mut given = Vec::new();
+        let outcome = self.carry_out(order, handed, &mut given).unwrap_or_else(Outcome::Failed);
+        self.tell(frame.channel, Kind::Reply, &outcome, &given)
+    }
+
+    fn tell<T: serde::Serialize>(
+        &self,
+        channel: u32,
+        kind: Kind,
+        message: &T,
+        fds: &[OwnedFd],
+    ) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        encode_message(&mut bytes, channel, kind, fds.len() as u8, message).map_err(io::Error::other)?;
+        let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        let mut sent = fdpass::send(self.keeper.as_fd(), &bytes, &borrowed)?;
+        while sent < bytes.len() {
+            sent += fdpass::send(self.keeper.as_fd(), &bytes[sent..], &[])?;
+        }
+        Ok(())
+    }
+
+    fn carry_out(
+        &mut self,
+        order: Order,
+        handed: Vec<OwnedFd>,
+        given: &mut Vec<OwnedFd>,
+    ) -> Result<Outcome, Fault> {
+        match order {
+            Order::Begin(setup) => {
+                self.base = Some(Base::prepare(self.token, setup)?);
+            }
+            Order::MakeFabric { fabric, networks, files } => {
+                let base = base_of(&self.base)?;
+                self.fabrics.insert(fabric, Fabric::make(self.token, base, &networks, &files)?);
+            }
+            Order::DropFabric { fabric } => {
+                self.fabrics.remove(&fabric);
+            }
+            Order::MakeMachine { machine, machine_spec } => {
+                let agent = handed.into_iter().next().ok_or_else(|| missing("agent socket"))?;
+                let pid = self.make_machine(machine, &machine_spec, &agent)?;
+                return Ok(Outcome::Made { pid });
+            }
+            Order::Kill { machine } => {
+                if let Some(process) = &self.machine(machine)?.process {
+                    rustix::process::pidfd_send_signal(&process.pidfd, rustix::process::Signal::KILL)
+                        .map_err(|e| Fault::system("kill", &e.into()))?;
+                }
+            }
+            Order::Freeze { machine, frozen } => self.freeze(machine, frozen)?,
+            Order::OpenUpper { machine } => {
+                let upper = &self.machine(machine)?.upper;
+                given.push(upper.try_clone().map_err(|e| Fault::system("open upper layer", &e))?);
+            }
+            Order::Forget { machine } => {
+                if self.machine(machine)?.process.is_some() {
+                    return Err(Fault::new(FaultKind::State, "forget a machine that runs"));
+                }
+                self.machines.remove(&machine);
+            }
+            Order::SetLink { machine, interface, mode } => self.set_link(machine, interface, mode)?,
+            Order::Capture { fabric, network } => {
+                let fabric = self.fabrics.get(&fabric).ok_or_else(|| missing("fabric"))?;
+                given.push(fabric.capture(self.token, network)?);
+            }
+            Order::OpenSocket { machine, ipv6 } => {
+                let pid = self.running(machine)?.pid;
+                given.push(fabric::tcp_socket_of_process(self.token, pid, ipv6)?);
+            }
+            Order::OpenTrunk { fabric, network } => {
+                let fabric = self.fabrics.get(&fabric).ok_or_else(|| missing("fabric"))?;
+                given.push(fabric.trunk(network)?);
+            }
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn machine(&self, machine: u32) -> Result<&Machine, Fault> {
+        self.machines.get(&machine).ok_or_else(|| missing("machine"))
+    }
+
+    fn running(&self, machine: u32) -> Result<&MachineProcess, Fault> {
+        let ended = || Fault::new(FaultKind::State, "the machine has ended");
+        self.machine(machine)?.process.as_ref().ok_or_else(ended)
+    }
+
+    fn freeze(&self, machine: u32, frozen: bool) -> Result<(), Fault> {
+        const WAIT: std::time::Duration = std::time::Duration::from_secs(5);
+        let process = self.running(machine)?;
+        let Some(group) = process.cgroups.first().filter(|_| process.unified) else {
+            return Err(Fault::new(FaultKind::Unsupported, "pause a machine")
+                .hint("this host has no cgroup v2 hierarchy that testbed may write; see `testbed doctor`"));
+        };
+        let result = if frozen { group.freeze_and_wait(WAIT) } else { group.freeze(false) };
+        result.map_err(|e| Fault::system(if frozen { "pause" } else { "resume" }, &e))
+    }
+
+    fn set_link(&self, machine: u32, interface: u32, mode: LinkMode) -> Result<(), Fault> {
+        let interfaces = &self.machine(machine)?.interfaces;
+        let index = *interfaces.get(interface as usize).ok_or_else(|| missing("interface"))?;
+        let pid = self.running(machine)?.pid;
+        let socket = fabric::netlink_of_process(self.token, pid)?;
+        let mut batch = netlink::Batch::new();
+        batch.macvlan_mode(
+            index,
+            match mode {
+                LinkMode::Whole => netlink::MacvlanMode::Bridge,
+                LinkMode::Cut => netlink::MacvlanMode::Private,
+                LinkMode::Trunk => netlink::MacvlanMode::Vepa,
+            },
+        );
+        socket.apply(batch).map_err(refused)
+    }
+
+    fn reap(&mut self, children: &OwnedFd) -> io::Result<()> {
+        let mut information = [0_u8; 128 * 4];
+        // What does not fit is read at the next turn of the loop.
+        let _ = rustix::io::read(children, &mut information);
+        while let Some((pid, status)) = process::reap(None)? {
+            let Some(number) = self.by_pid.remove(&pid) else { continue };
+            let how = match status {
+                Status::Code(code) => Exit::Code(code),
+                Status::Signal(signal) => Exit::Signal(signal),
+            };
+            self.tell(0, Kind::Note, &Ended { machine: number, how }, &[])?;
+            let Some(machine) = self.machines.get_mut(&number) else { continue };
+            if let Some(process) = machine.process.take() {
+                remove_all(&process.cgroups);
+            }
+            if !machine.keep {
+                self.machines.remove(&number);
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills what is left, and waits for it, so that the folders of its cgroups can go too.
+    fn end(&mut self) {
+        let mut left = Vec::new();
+        for machine in self.machines.values_mut() {
+            let Some(process) = machine.process.take() else { continue };
+            if let Some(group) = process.cgroups.first().filter(|_| process.unified) {
+                let _ = group.kill();
+            }
+            let _ = rustix::process::pidfd_send_signal(&process.pidfd, rustix::process::Signal::KILL);
+            left.push(process);
+        }
+        for process in left {
+            let id = rustix::process::WaitId::PidFd(process.pidfd.as_fd());
+            let _ = rustix::process::waitid(id, rustix::process::WaitIdOptions::EXITED);
+            remove_all(&process.cgroups);
+        }
+        if let Some(base) = &self.base {
+            base.remove_cgroups();
+        }
+    }
+}
+
+fn remove_all(cgroups: &[Cgroup]) {
+    for group in cgroups {
+        // What cannot go now goes with the sweep of the next command.
+        let _ = group.remove();
+    }
+}
+
+fn base_of(base: &Option<Base>) -> Result<&Base, Fault> {
+    base.as_ref().ok_or_else(|| Fault::new(FaultKind::State, "the launcher has not been set up"))
+}
+
+fn missing(what: &str) -> Fault {
+    Fault::new(FaultKind::NotFound, format!("no such {what}"))
+}
+
+fn refused(error: netlink::BatchError) -> Fault {
+    Fault::system(error.what, &error.error)
+}

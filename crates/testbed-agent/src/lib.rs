@@ -1,0 +1,20 @@
+//! The protocols between the host and what runs inside its machines.
+//!
+//! Two message sets share one [frame]: the *agent protocol* ([`agent`]: keeper ↔ process 1 of a machine) and the
+//! *control protocol* ([`control`]: command, library or a machine with `control = true` ↔ keeper). A third, private
+//! one ([`launch`]) lets the keeper tell its launcher which machines to make; both ends of it always come from
+//! the same build.
+//!
+//! Everything here is sans-I/O: bytes in, bytes out. Nothing in it trusts the other side.
+
+pub mod agent;
+pub mod capture;
+pub mod control;
+pub mod describe;
+pub mod fault;
+pub mod filter;
+pub mod frame;
+pub mod launch;
+pub mod pcapng;
+
+pub use fault::{Doing, Fault, FaultKind};

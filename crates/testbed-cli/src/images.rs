@@ -1,0 +1,46 @@
+//! A testbed's images, had before its first copy, with a word on each layer that has to be built.
+
+use crate::failure::Failure;
+use crate::folders;
+use crate::terminal;
+use testbed::Engine;
+use testbed::bed::{HostOnly, Prepared, StoredImages};
+use testbed::image::{self, Progress, Store};
+use testbed::spec::Testbed;
+
+/// What building machines get of this environment, where it is set.
+const PASSED: [&str; 6] = ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"];
+
+/// Has all images of a testbed.
+///
+/// # Errors
+/// Why one cannot be had, with the end of what its builder wrote.
+pub(crate) fn prepare(testbed: &Testbed, engine: &Engine) -> Result<Prepared, Failure> {
+    if HostOnly::suffices(testbed) {
+        return Ok(Prepared::new(testbed, &HostOnly)?);
+    }
+    let store = Store::open(folders::cache()?)?;
+    let images = StoredImages { store: &store, engine: engine.clone(), options: options(), progress: &tell };
+    Ok(Prepared::new(testbed, &images)?)
+}
+
+/// How images are built for this user.
+pub(crate) fn options() -> image::Options {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    image::Options {
+        mirror: variable("TESTBED_MIRROR"),
+        build_env: PASSED.iter().filter_map(|name| Some(((*name).to_owned(), variable(name)?))).collect(),
+        ..image::Options::default()
+    }
+}
+
+/// Says what is being built. What builders write is shown where they fail.
+pub(crate) fn tell(progress: Progress<'_>) {
+    match progress {
+        Progress::Building { image, step } => terminal::talk(&format!("image {image}: {step} ...\n")),
+        Progress::Built { image, step, took } => {
+            terminal::talk(&format!("image {image}: {step}: built in {:.1} s\n", took.as_secs_f64()));
+        }
+        Progress::Output(_) => {}
+    }
+}

@@ -1,0 +1,8 @@
+//! The command as its users call it, on real machines.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, also in what tests share")]
+
+mod call;
+mod files;
+mod interrupts;
+mod reports;
+mod runs;

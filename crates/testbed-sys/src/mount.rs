@@ -1,0 +1,175 @@
+//! Mounts by descriptor: made, mapped and attached without paths that others could change (fsopen(2), open_tree(2),
+//! mount_setattr(2)).
+
+use crate::process::check_long;
+use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::CWD;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+};
+use rustix::path::Arg;
+use std::io;
+
+/// A file system that is being configured.
+#[derive(Debug)]
+pub struct NewFs {
+    context: OwnedFd,
+}
+
+impl NewFs {
+    /// Begins with a type: `tmpfs`, `overlay`, `proc`, …
+    ///
+    /// # Errors
+    /// Those of fsopen(2).
+    pub fn open(kind: &str) -> io::Result<NewFs> {
+        Ok(NewFs { context: fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)? })
+    }
+
+    /// Sets a parameter to a text.
+    ///
+    /// # Errors
+    /// Those of fsconfig(2), with what the kernel logged about it.
+    pub fn set(self, key: &str, value: &str) -> io::Result<NewFs> {
+        self.explain(fsconfig_set_string(&self.context, key, value))?;
+        Ok(self)
+    }
+
+    /// Sets a parameter that has no value.
+    ///
+    /// # Errors
+    /// As for [`NewFs::set`].
+    pub fn flag(self, key: &str) -> io::Result<NewFs> {
+        self.explain(fsconfig_set_flag(&self.context, key))?;
+        Ok(self)
+    }
+
+    /// Sets a parameter to an open folder; where the kernel wants a path (before Linux 6.13 for overlay), its path in
+    /// `/proc/self/fd` is given instead.
+    ///
+    /// # Errors
+    /// As for [`NewFs::set`].
+    pub fn folder(self, key: &str, folder: BorrowedFd<'_>) -> io::Result<NewFs> {
+        match fsconfig_set_fd(&self.context, key, folder) {
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::BADF) => {
+                let path = format!("/proc/self/fd/{}", folder.as_raw_fd());
+                self.explain(fsconfig_set_string(&self.context, key, &path))?;
+            }
+            other => self.explain(other)?,
+        }
+        Ok(self)
+    }
+
+    /// Makes the file system and a mount of it that is attached nowhere yet.
+    ///
+    /// # Errors
+    /// Those of fsconfig(2) and fsmount(2), with what the kernel logged about it.
+    pub fn mount(self, attributes: MountAttrFlags) -> io::Result<OwnedFd> {
+        self.explain(fsconfig_create(&self.context))?;
+        Ok(fsmount(&self.context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
+    }
+
+    fn explain(&self, result: rustix::io::Result<()>) -> io::Result<()> {
+        let Err(errno) = result else { return Ok(()) };
+        let mut text = [0_u8; 512];
+        let mut said = String::new();
+        while let Ok(n) = rustix::io::read(&self.context, &mut text) {
+            if n == 0 {
+                break;
+            }
+            let line = String::from_utf8_lossy(&text[..n]);
+            said = format!("{said}{}{}", if said.is_empty() { "" } else { "; " }, line.trim_end());
+        }
+        let error = io::Error::from(errno);
+        Err(if said.is_empty() { error } else { io::Error::new(error.kind(), format!("{error} ({said})")) })
+    }
+}
+
+/// A mount of what stands at a path: a copy, attached nowhere yet, of one mount or of all below it too.
+///
+/// # Errors
+/// Those of open_tree(2).
+pub fn copy_of(folder: BorrowedFd<'_>, path: impl Arg, recursive: bool) -> io::Result<OwnedFd> {
+    let mut flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    Ok(open_tree(folder, path, flags)?)
+}
+
+/// A mount of what stands at an absolute path.
+///
+/// # Errors
+/// Those of open_tree(2).
+pub fn copy_of_path(path: impl Arg, recursive: bool) -> io::Result<OwnedFd> {
+    copy_of(CWD, path, recursive)
+}
+
+/// Attaches a mount on what stands at a path (which may itself be covered by a mount).
+///
+/// # Errors
+/// Those of move_mount(2).
+pub fn attach(mount: BorrowedFd<'_>, folder: BorrowedFd<'_>, path: impl Arg) -> io::Result<()> {
+    Ok(move_mount(mount, c"", folder, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
+}
+
+/// Attaches a mount on what an open descriptor names.
+///
+/// # Errors
+/// Those of move_mount(2).
+pub fn attach_on(mount: BorrowedFd<'_>, place: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    Ok(move_mount(mount, c"", place, c"", flags)?)
+}
+
+/// What [`alter`] changes about a mount.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Alteration<'a> {
+    /// Show owners as this user namespace maps them.
+    pub ids: Option<BorrowedFd<'a>>,
+    /// Nothing can be written through it.
+    pub read_only: bool,
+    /// Nothing that happens to it is seen elsewhere, and the other way round.
+    pub private: bool,
+}
+
+/// Changes attributes of a mount that is attached nowhere yet (mount_setattr(2)).
+///
+/// # Errors
+/// Those of mount_setattr(2): EINVAL where the file system cannot be idmapped.
+pub fn alter(mount: BorrowedFd<'_>, alteration: Alteration<'_>, recursive: bool) -> io::Result<()> {
+    // SAFETY: plain numbers, for which all zeroes is a value: nothing changes.
+    let mut attributes: libc::mount_attr = unsafe { std::mem::zeroed() };
+    if let Some(namespace) = alteration.ids {
+        attributes.attr_set |= libc::MOUNT_ATTR_IDMAP;
+        attributes.userns_fd = namespace.as_raw_fd() as u64;
+    }
+    if alteration.read_only {
+        attributes.attr_set |= libc::MOUNT_ATTR_RDONLY;
+    }
+    if alteration.private {
+        attributes.propagation = libc::MS_PRIVATE;
+    }
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: `attributes` outlives the call, and its size is told.
+    check_long(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    })
+}
+
+/// Makes every mount of this mount namespace private, so that nothing done here is seen elsewhere.
+///
+/// # Errors
+/// Those of mount(2).
+pub fn make_all_private() -> io::Result<()> {
+    use rustix::mount::{MountPropagationFlags, mount_change};
+    Ok(mount_change(c"/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?)
+}

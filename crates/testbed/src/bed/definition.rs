@@ -1,0 +1,99 @@
+//! From the checked model to what the launcher is told.
+
+use super::{ImageRoot, Options};
+use crate::spec;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::MetadataExt as _;
+use testbed_agent::launch::{Interface, Limits, Machine, Mount, Network, Order, Root, Route, Upper};
+use testbed_agent::{Doing as _, Fault, FaultKind};
+
+/// How much a machine may write to its own files where the file says nothing, in bytes of memory.
+const DISK: u64 = 1 << 30;
+
+/// The networks of a copy, and the files that all its machines see.
+pub(super) fn fabric(spec: &spec::Testbed, fabric: u32) -> Order {
+    let networks = spec.networks().iter().map(|n| Network { mtu: n.mtu() }).collect();
+    let resolver = spec.networks().iter().filter_map(spec::Network::uplink).flatten().next();
+    let resolv_conf = match resolver {
+        Some(address) => format!("nameserver {address}\n"),
+        None => "# No network of this testbed has an uplink.\n".into(),
+    };
+    let files = vec![("/etc/hosts".into(), spec.hosts_file()), ("/etc/resolv.conf".into(), resolv_conf)];
+    Order::MakeFabric { fabric, networks, files }
+}
+
+/// One machine.
+pub(super) fn machine(
+    spec: &spec::Testbed,
+    machine: &spec::Machine,
+    image: &ImageRoot,
+    fabric: u32,
+    options: &Options,
+) -> Result<Machine, Fault> {
+    let layers = image.layers.iter().map(|path| text(path, machine)).collect::<Result<_, _>>()?;
+    let interfaces = machine.interfaces().iter().map(|i| interface(spec, i)).collect();
+    let limits = machine.limits();
+    // Files in memory count against the memory limit; beyond it the kernel would kill instead of refusing.
+    let disk = machine.disk().unwrap_or_else(|| limits.memory().map_or(DISK, |memory| memory / 2));
+    let passed = machine.pass_env().iter().filter_map(|name| options.env.iter().find(|(n, _)| n == name));
+    let env = image.env.iter().chain(passed).chain(machine.env()).cloned().collect();
+    Ok(Machine {
+        hostname: machine.hostname().into(),
+        root: Root { layers, host: image.host },
+        upper: Upper::Memory(disk),
+        fabric: Some(fabric),
+        interfaces,
+        routes: routes(machine),
+        sysctls: machine.sysctls().to_vec(),
+        mounts: machine.mounts().iter().map(|m| mount(m, machine)).collect::<Result<_, _>>()?,
+        limits: Limits { memory: limits.memory(), cpu_milli: limits.cpu_milli(), pids: limits.pids() },
+        env,
+        keep: options.keep,
+        control: *machine.control() != spec::Control::None,
+    })
+}
+
+fn interface(spec: &spec::Testbed, interface: &spec::Interface) -> Interface {
+    let network = spec.networks().iter().position(|n| n.name() == interface.network());
+    Interface {
+        name: interface.name().into(),
+        // The model holds only interfaces on networks that are there.
+        network: network.unwrap_or_default() as u32,
+        mac: interface.mac().octets(),
+        mtu: Some(interface.mtu()),
+        addresses: interface.addresses().iter().map(|a| (a.ip(), a.prefix())).collect(),
+    }
+}
+
+fn routes(machine: &spec::Machine) -> Vec<Route> {
+    let defaults = machine.gateways().iter().map(|via| {
+        let any = match via {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        Route { to: (any, 0), via: *via }
+    });
+    let others =
+        machine.routes().iter().map(|r| Route { to: (r.to().base(), r.to().prefix()), via: r.via() });
+    defaults.chain(others).collect()
+}
+
+fn mount(mount: &spec::Mount, machine: &spec::Machine) -> Result<Mount, Fault> {
+    let source = text(mount.source(), machine)?;
+    let owner = match mount.owner() {
+        Some(owner) => owner,
+        None => {
+            let found = std::fs::metadata(mount.source()).doing_to("mount", source.clone());
+            found.map(|m| (m.uid(), m.gid())).map_err(|f| f.on(machine.name()))?
+        }
+    };
+    Ok(Mount { source, target: mount.target().into(), writable: mount.writable(), owner })
+}
+
+fn text(path: &std::path::Path, machine: &spec::Machine) -> Result<String, Fault> {
+    path.to_str().map(str::to_owned).ok_or_else(|| {
+        Fault::new(FaultKind::Invalid, "use a path that is not UTF-8:")
+            .at(path.to_string_lossy())
+            .on(machine.name())
+    })
+}

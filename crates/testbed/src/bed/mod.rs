@@ -1,0 +1,287 @@
+//! A bed: one copy of a testbed, alive.
+//!
+//! Making it asks the launcher for the fabric and all machines in one go; becoming ready is what the file asks for
+//! beyond that: files, services, conditions, in the order of `depends`.
+
+mod definition;
+mod images;
+mod readiness;
+mod service;
+mod up;
+
+pub use images::{HostOnly, ImageRoot, Images, Prepared, StoredImages};
+pub use service::{Log, ServiceStatus};
+
+use crate::engine::Engine;
+use crate::engine::link::lock;
+use crate::machine::Machine;
+use crate::net::{Published, uplink};
+use crate::spec;
+use rustix::fd::OwnedFd;
+use std::any::Any;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::ops::Index;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+use testbed_agent::launch::{LinkMode, Order};
+use testbed_agent::{Fault, FaultKind};
+
+use service::Services;
+
+/// How a bed is made, beyond what its file says.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Variables that `pass-env` may name.
+    pub env: Vec<(String, String)>,
+    /// How networks with an uplink reach out.
+    pub uplink: uplink::Options,
+    /// Published ports listen at any free port of the address that the file names: for one copy of many.
+    pub free_ports: bool,
+    /// What machines have changed stays when they end, so that they can be restarted or looked at.
+    pub keep: bool,
+}
+
+/// One copy of a testbed. Cheap to clone; the last clone ends its machines.
+#[derive(Clone)]
+pub struct Bed {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    spec: Arc<spec::Testbed>,
+    engine: Engine,
+    fabric: Option<u32>,
+    machines: Vec<Machine>,
+    by_name: HashMap<String, usize>,
+    services: Services,
+    ports: OnceLock<Vec<Published>>,
+    /// What lives as long as the bed: guards of layers, uplinks, published ports.
+    attachments: Mutex<Vec<Box<dyn Any + Send>>>,
+}
+
+impl Bed {
+    /// Has the networks and machines made. They may not answer yet; what is asked of them waits.
+    ///
+    /// # Errors
+    /// When an image cannot be had, or the launcher refuses.
+    pub fn make(
+        engine: &Engine,
+        spec: &Arc<spec::Testbed>,
+        images: &dyn Images,
+        options: &Options,
+    ) -> Result<Bed, Fault> {
+        let mut roots: HashMap<&str, ImageRoot> = HashMap::new();
+        for machine in spec.machines() {
+            if !roots.contains_key(machine.image()) {
+                roots.insert(machine.image(), images.resolve(spec, machine.image())?);
+            }
+        }
+        let fabric = engine.number();
+        let making = engine.send_order(&definition::fabric(spec, fabric), Vec::new())?;
+        let mut machines = Vec::with_capacity(spec.machines().len());
+        let mut by_name = HashMap::new();
+        for machine in spec.machines() {
+            let root = roots.get(machine.image()).cloned().unwrap_or_default();
+            let definition = definition::machine(spec, machine, &root, fabric, options)?;
+            by_name.insert(machine.name().to_owned(), machines.len());
+            machines.push(engine.machine(machine.name(), definition)?);
+        }
+        making.wait()?;
+        let guards = roots.into_values().filter_map(|root| root.guard);
+        let attachments = guards.map(|guard| Box::new(guard) as Box<dyn Any + Send>).collect();
+        let shared = Shared {
+            ports: OnceLock::new(),
+            spec: Arc::clone(spec),
+            engine: engine.clone(),
+            fabric: Some(fabric),
+            machines,
+            by_name,
+            services: Services::default(),
+            attachments: Mutex::new(attachments),
+        };
+        let bed = Bed { shared: Arc::new(shared) };
+        bed.start_uplinks(&options.uplink)?;
+        let published = bed.publish_ports(|_, port| {
+            let declared = port.host();
+            if options.free_ports { SocketAddr::new(declared.ip(), 0) } else { declared }
+        })?;
+        // This is the only place that sets it.
+        let _ = bed.shared.ports.set(published);
+        Ok(bed)
+    }
+
+    /// The ports of machines that the host publishes, and where.
+    pub fn ports(&self) -> &[Published] {
+        self.shared.ports.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Makes it and waits until it is ready.
+    ///
+    /// # Errors
+    /// As for [`Bed::make`] and [`Bed::wait_ready`].
+    pub fn up(
+        engine: &Engine,
+        spec: &Arc<spec::Testbed>,
+        images: &dyn Images,
+        options: &Options,
+    ) -> Result<Bed, Fault> {
+        let bed = Bed::make(engine, spec, images, options)?;
+        bed.wait_ready()?;
+        Ok(bed)
+    }
+
+    /// Puts files in place, starts services, and waits until every machine is what its file calls ready.
+    ///
+    /// # Errors
+    /// The first machine that does not become ready, with the end of its services' logs.
+    pub fn wait_ready(&self) -> Result<(), Fault> {
+        readiness::wait(self)
+    }
+
+    /// What it is a copy of.
+    pub fn spec(&self) -> &Arc<spec::Testbed> {
+        &self.shared.spec
+    }
+
+    /// The engine that keeps it.
+    pub fn engine(&self) -> &Engine {
+        &self.shared.engine
+    }
+
+    /// The number of its fabric at the launcher.
+    pub fn fabric(&self) -> Option<u32> {
+        self.shared.fabric
+    }
+
+    /// The number of a network in its fabric.
+    pub fn network_number(&self, name: &str) -> Option<u32> {
+        self.shared.spec.networks().iter().position(|n| n.name() == name).map(|n| n as u32)
+    }
+
+    /// The machine with this name.
+    pub fn machine(&self, name: &str) -> Option<&Machine> {
+        self.shared.by_name.get(name).and_then(|number| self.shared.machines.get(*number))
+    }
+
+    /// The machine with this name, or a fault that lists those there are.
+    ///
+    /// # Errors
+    /// [`FaultKind::NotFound`].
+    pub fn find(&self, name: &str) -> Result<&Machine, Fault> {
+        self.machine(name).ok_or_else(|| {
+            let names: Vec<&str> = self.machines().map(Machine::name).collect();
+            Fault::new(FaultKind::NotFound, format!("no machine `{name}`"))
+                .hint(format!("there are: {}", names.join(", ")))
+        })
+    }
+
+    /// All machines, in the order of the file.
+    pub fn machines(&self) -> impl Iterator<Item = &Machine> {
+        self.shared.machines.iter()
+    }
+
+    /// Takes a machine off one of its networks, or off all of them, in both directions. Addresses and routes stay.
+    ///
+    /// # Errors
+    /// When there is no such machine or it is not on that network.
+    pub fn cut(&self, machine: &str, network: Option<&str>) -> Result<(), Fault> {
+        self.set_links(machine, network, LinkMode::Cut)
+    }
+
+    /// Undoes [`Bed::cut`].
+    ///
+    /// # Errors
+    /// As for [`Bed::cut`].
+    pub fn heal(&self, machine: &str, network: Option<&str>) -> Result<(), Fault> {
+        self.set_links(machine, network, LinkMode::Whole)
+    }
+
+    fn set_links(&self, name: &str, network: Option<&str>, mode: LinkMode) -> Result<(), Fault> {
+        let machine = self.find(name)?;
+        let spec = self.shared.spec.machine(name);
+        let interfaces = spec.map(spec::Machine::interfaces).unwrap_or_default().iter().enumerate();
+        let wanted: Vec<u32> = interfaces
+            .filter(|(_, i)| network.is_none_or(|n| n == i.network()))
+            .map(|(number, _)| number as u32)
+            .collect();
+        if wanted.is_empty() {
+            let what = network.map_or("any network".into(), |n| format!("the network `{n}`"));
+            return Err(Fault::new(FaultKind::NotFound, format!("not on {what}")).on(name));
+        }
+        machine.pid()?;
+        for interface in wanted {
+            let order = Order::SetLink { machine: machine.number(), interface, mode };
+            self.shared.engine.order(&order).map_err(|f| f.on(name))?;
+        }
+        Ok(())
+    }
+
+    /// The last of what a service has written.
+    pub fn service_log(&self, machine: &str, service: &str) -> Option<Arc<Log>> {
+        self.shared.services.log(machine, service)
+    }
+
+    /// All services and how they are.
+    pub fn services(&self) -> Vec<ServiceStatus> {
+        self.shared.services.status()
+    }
+
+    /// Opens a packet socket that sees every frame of a network once.
+    ///
+    /// # Errors
+    /// When there is no such network.
+    pub(crate) fn packet_socket(&self, network: &str) -> Result<OwnedFd, Fault> {
+        let missing = || Fault::new(FaultKind::NotFound, format!("no network `{network}`"));
+        let number = self.network_number(network).ok_or_else(missing)?;
+        let fabric = self.shared.fabric.ok_or_else(missing)?;
+        let fds = self.shared.engine.order(&Order::Capture { fabric, network: number })?;
+        fds.into_iter().next().ok_or_else(|| Fault::new(FaultKind::Protocol, "open a packet socket"))
+    }
+
+    /// Has something live as long as the bed.
+    pub(crate) fn attach(&self, thing: Box<dyn Any + Send>) {
+        lock(&self.shared.attachments).push(thing);
+    }
+
+    /// Kills all machines, and waits until nothing of them is left.
+    ///
+    /// # Errors
+    /// When that takes longer than `deadline`.
+    pub fn kill(&self, deadline: Duration) -> Result<(), Fault> {
+        for machine in self.machines() {
+            machine.start_kill()?;
+        }
+        for machine in self.machines() {
+            machine.wait_ended(deadline)?;
+        }
+        lock(&self.shared.attachments).clear();
+        Ok(())
+    }
+}
+
+impl Index<&str> for Bed {
+    type Output = Machine;
+
+    /// The machine with this name.
+    ///
+    /// # Panics
+    /// If there is none; [`Bed::machine`] does not panic.
+    fn index(&self, name: &str) -> &Machine {
+        match self.find(name) {
+            Ok(machine) => machine,
+            Err(fault) => {
+                panic!("{fault}{}", fault.hint.as_ref().map_or(String::new(), |h| format!(" ({h})")))
+            }
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(fabric) = self.fabric {
+            // Without its launcher there is no fabric either.
+            let _ = self.engine.send_order(&Order::DropFabric { fabric }, Vec::new());
+        }
+    }
+}

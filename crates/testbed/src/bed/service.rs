@@ -1,0 +1,309 @@
+//! Services of a bed: programs that run as long as it does, and their logs.
+
+use crate::engine::link::lock;
+use crate::machine::{Machine, Running};
+use crate::spec;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+use testbed_agent::agent::Exit;
+use testbed_agent::{Doing as _, Fault, FaultKind};
+
+/// So much of what a service has written last is kept, in bytes.
+const KEPT: usize = 1 << 20;
+
+/// How long after the end of its log a service's own end may become known.
+const END_IS_KNOWN: Duration = Duration::from_millis(500);
+
+/// How a service is.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct ServiceStatus {
+    /// Its machine.
+    pub machine: String,
+    /// Its name.
+    pub name: String,
+    /// How it ended, if it has: the status that a shell would show.
+    pub ended: Option<i32>,
+}
+
+/// What a service has written, the last of it.
+#[derive(Debug, Default)]
+pub struct Log {
+    state: Mutex<LogState>,
+    grown: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct LogState {
+    kept: VecDeque<u8>,
+    /// Bytes that were written in all.
+    total: u64,
+    closed: bool,
+}
+
+impl Log {
+    /// All that is kept.
+    pub fn bytes(&self) -> Vec<u8> {
+        lock(&self.state).kept.iter().copied().collect()
+    }
+
+    /// The last bytes, as text.
+    pub fn tail(&self, length: usize) -> String {
+        let state = lock(&self.state);
+        let skip = state.kept.len().saturating_sub(length);
+        let bytes: Vec<u8> = state.kept.iter().skip(skip).copied().collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// What was written from an offset on, waiting until there is something or nothing more comes: the bytes and the
+    /// offset behind them. None at the end.
+    pub fn follow(&self, from: u64, deadline: Option<Instant>) -> Option<(Vec<u8>, u64)> {
+        let mut state = lock(&self.state);
+        loop {
+            if state.total > from {
+                let first = state.total - state.kept.len() as u64;
+                let skip = from.saturating_sub(first) as usize;
+                return Some((state.kept.iter().skip(skip).copied().collect(), state.total));
+            }
+            if state.closed {
+                return None;
+            }
+            state = match deadline {
+                None => self.grown.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(end) => {
+                    let left = end.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Some((Vec::new(), from));
+                    }
+                    self.grown.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    fn push(&self, bytes: &[u8]) {
+        let mut state = lock(&self.state);
+        state.kept.extend(bytes);
+        let over = state.kept.len().saturating_sub(KEPT);
+        state.kept.drain(..over);
+        state.total += bytes.len() as u64;
+        drop(state);
+        self.grown.notify_all();
+    }
+
+    fn close(&self) {
+        lock(&self.state).closed = true;
+        self.grown.notify_all();
+    }
+
+    /// Waits until a line contains the text. False once nothing more comes, or the deadline has passed.
+    pub(super) fn wait_for(&self, text: &str, deadline: Instant) -> bool {
+        let wanted = text.as_bytes();
+        let mut from = 0_u64;
+        let mut carried: Vec<u8> = Vec::new();
+        while let Some((bytes, next)) = self.follow(from, Some(deadline)) {
+            if next == from {
+                return false;
+            }
+            carried.extend(bytes);
+            if wanted.is_empty() || carried.windows(wanted.len()).any(|w| w == wanted) {
+                return true;
+            }
+            // A text may be cut between two pieces.
+            let keep = carried.len().min(wanted.len() - 1);
+            carried.drain(..carried.len() - keep);
+            from = next;
+        }
+        false
+    }
+}
+
+struct Service {
+    running: Mutex<Running>,
+    log: Arc<Log>,
+}
+
+/// All services of a bed, by machine and name.
+#[derive(Default)]
+pub(super) struct Services {
+    all: Mutex<BTreeMap<(String, String), Service>>,
+    reader: OnceLock<Result<Arc<LogReader>, Fault>>,
+}
+
+impl Services {
+    /// Starts a service.
+    pub(super) fn start(&self, machine: &Machine, service: &spec::Service) -> Result<(), Fault> {
+        let reader = self.reader.get_or_init(LogReader::start).clone()?;
+        let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC).doing("make a pipe")?;
+        let mut command = machine.shell(service.run());
+        for (name, value) in service.env() {
+            command = command.env(name, value);
+        }
+        if let Some(user) = service.user() {
+            command = command.user(user);
+        }
+        if let Some(cwd) = service.cwd() {
+            command = command.cwd(cwd);
+        }
+        let running = command.spawn_with(None, theirs, None)?;
+        let log = Arc::new(Log::default());
+        reader.add(ours, Arc::clone(&log))?;
+        let key = (machine.name().to_owned(), service.name().to_owned());
+        lock(&self.all).insert(key, Service { running: Mutex::new(running), log });
+        Ok(())
+    }
+
+    pub(super) fn log(&self, machine: &str, service: &str) -> Option<Arc<Log>> {
+        let all = lock(&self.all);
+        all.get(&(machine.to_owned(), service.to_owned())).map(|s| Arc::clone(&s.log))
+    }
+
+    /// The logs of a machine's services.
+    pub(super) fn logs_of(&self, machine: &str) -> Vec<(String, Arc<Log>)> {
+        let all = lock(&self.all);
+        let its = all.iter().filter(|((m, _), _)| m == machine);
+        its.map(|((_, name), service)| (name.clone(), Arc::clone(&service.log))).collect()
+    }
+
+    /// A service of the machine that could not be started or has ended with a failure, and how.
+    pub(super) fn failed(&self, machine: &str) -> Option<(String, Result<Exit, Fault>)> {
+        let all = lock(&self.all);
+        all.iter().filter(|((m, _), _)| m == machine).find_map(|((_, name), service)| {
+            let mut running = lock(&service.running);
+            // Who has closed its log has ended, or will be known to have in a moment.
+            if lock(&service.log.state).closed {
+                let _ = running.wait(Some(END_IS_KNOWN));
+            }
+            match running.try_wait() {
+                Err(fault) => Some((name.clone(), Err(fault))),
+                Ok(Some((exit, _))) if !exit.success() => Some((name.clone(), Ok(exit))),
+                Ok(_) => None,
+            }
+        })
+    }
+
+    pub(super) fn status(&self) -> Vec<ServiceStatus> {
+        let all = lock(&self.all);
+        all.iter()
+            .map(|((machine, name), service)| ServiceStatus {
+                machine: machine.clone(),
+                name: name.clone(),
+                ended: match lock(&service.running).try_wait() {
+                    Ok(ended) => ended.map(|(exit, _)| exit.shell_code()),
+                    Err(_) => Some(125),
+                },
+            })
+            .collect()
+    }
+}
+
+/// The thread that reads the logs of a bed's services.
+struct LogReader {
+    pipes: Mutex<Vec<(OwnedFd, Arc<Log>)>>,
+    wake: OwnedFd,
+}
+
+impl LogReader {
+    fn start() -> Result<Arc<LogReader>, Fault> {
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).doing("make an eventfd")?;
+        let reader = Arc::new(LogReader { pipes: Mutex::default(), wake });
+        let weak = Arc::downgrade(&reader);
+        let wake = reader.wake.try_clone().doing("copy a descriptor")?;
+        std::thread::Builder::new()
+            .name("testbed-logs".into())
+            .spawn(move || {
+                let mut pipes: Vec<(OwnedFd, Arc<Log>)> = Vec::new();
+                loop {
+                    match weak.upgrade() {
+                        Some(reader) => pipes.append(&mut lock(&reader.pipes)),
+                        // Nobody can add more, and what is there ends with the machines.
+                        None if pipes.is_empty() => return,
+                        None => {}
+                    }
+                    if read_once(&mut pipes, &wake).is_err() {
+                        return;
+                    }
+                }
+            })
+            .doing("start a thread")?;
+        Ok(reader)
+    }
+
+    fn add(&self, pipe: OwnedFd, log: Arc<Log>) -> Result<(), Fault> {
+        rustix::io::ioctl_fionbio(&pipe, true).doing("set up a pipe")?;
+        lock(&self.pipes).push((pipe, log));
+        self.wake();
+        Ok(())
+    }
+
+    fn wake(&self) {
+        // A counter that is full is awake.
+        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+    }
+}
+
+impl Drop for LogReader {
+    fn drop(&mut self) {
+        self.wake();
+    }
+}
+
+fn read_once(pipes: &mut Vec<(OwnedFd, Arc<Log>)>, wake: &OwnedFd) -> Result<(), Errno> {
+    let mut polled: Vec<PollFd<'_>> = Vec::with_capacity(pipes.len() + 1);
+    polled.push(PollFd::new(wake, PollFlags::IN));
+    polled.extend(pipes.iter().map(|(fd, _)| PollFd::new(fd, PollFlags::IN)));
+    match poll(&mut polled, None) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(error) => return Err(error),
+    }
+    let mut ready: Vec<bool> = polled.iter().map(|p| !p.revents().is_empty()).collect();
+    drop(polled);
+    if ready.remove(0) {
+        let _ = rustix::io::read(wake, &mut [0_u8; 8]);
+    }
+    let mut buffer = [0_u8; 32 * 1024];
+    let mut ready = ready.into_iter();
+    pipes.retain(|(fd, log)| {
+        if !ready.next().unwrap_or(false) {
+            return true;
+        }
+        match rustix::io::read(fd, &mut buffer) {
+            Ok(0) => {
+                log.close();
+                false
+            }
+            Ok(n) => {
+                log.push(&buffer[..n]);
+                true
+            }
+            Err(Errno::AGAIN | Errno::INTR) => true,
+            Err(_) => {
+                log.close();
+                false
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Says that a service failed before its machine was ready.
+pub(super) fn died(machine: &str, service: &str, how: Result<Exit, Fault>) -> Fault {
+    match how {
+        Err(fault) => fault.on(machine),
+        Ok(exit) => {
+            let how = match exit {
+                Exit::Code(code) => format!("ended with status {code}"),
+                Exit::Signal(signal) => format!("was killed by signal {signal}"),
+            };
+            Fault::new(
+                FaultKind::State,
+                format!("the service `{service}` {how} before the machine was ready"),
+            )
+            .on(machine)
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! A framed Unix socket: to the launcher, to an agent, or to whoever controls the testbed.
+//!
+//! Whoever has something to say writes at once, from its own thread; only the poller reads. So a request costs no
+//! change of threads on its way out and one on its way back.
+
+use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use serde::Serialize;
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use testbed_agent::frame::{Decoder, Frame, FrameError, Kind, encode, encode_message};
+use testbed_agent::{Fault, FaultKind};
+use testbed_sys::fdpass;
+
+/// Something that came on a channel.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A frame of it, with its descriptors. A [`Kind::Reply`] is the last.
+    Frame(Frame, Vec<OwnedFd>),
+    /// The other side is gone; nothing more comes.
+    Gone(Fault),
+}
+
+/// What becomes of frames that belong to no channel we opened.
+pub(crate) trait Handler: Send + Sync {
+    /// A frame on a channel that is not ours: a greeting, a note, a channel that the other side opens.
+    ///
+    /// # Errors
+    /// When the other side must not send it; the link is closed then.
+    fn take(&self, link: &Link, frame: Frame, fds: Vec<OwnedFd>) -> Result<(), FrameError>;
+
+    /// The link is closed.
+    fn closed(&self, fault: &Fault);
+}
+
+pub(crate) struct Link {
+    /// Who is at the other end, for errors.
+    name: String,
+    socket: OwnedFd,
+    out: Mutex<Out>,
+    channels: Mutex<Channels>,
+    input: Mutex<Input>,
+    handler: Box<dyn Handler>,
+}
+
+#[derive(Default)]
+struct Out {
+    /// What the socket did not take at once, with the descriptors that travel with each piece's first byte.
+    waiting: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
+}
+
+struct Channels {
+    next: u32,
+    open: HashMap<u32, Listener>,
+    gone: Option<Fault>,
+}
+
+/// Who waits for what comes on a channel.
+#[derive(Clone)]
+struct Listener {
+    events: Sender<Event>,
+    /// Made readable with each event, for who waits for other descriptors as well.
+    wake: Option<Arc<OwnedFd>>,
+}
+
+impl Listener {
+    fn tell(&self, event: Event) {
+        // Nobody may listen any more; then it is for nobody.
+        let _ = self.events.send(event);
+        if let Some(wake) = &self.wake {
+            let _ = rustix::io::write(wake, &1_u64.to_ne_bytes());
+        }
+    }
+}
+
+struct Input {
+    decoder: Decoder,
+    fds: VecDeque<OwnedFd>,
+    buffer: Vec<u8>,
+}
+
+/// What the poller shall do next with a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    Read,
+    ReadAndWrite,
+    Close,
+}
+
+impl Link {
+    /// Wraps a connected socket. Channels that we open have odd numbers if `first` is 1, even ones if it is 2.
+    ///
+    /// # Errors
+    /// Those of making the socket non-blocking.
+    pub(crate) fn new(
+        name: impl Into<String>,
+        socket: OwnedFd,
+        first: u32,
+        handler: Box<dyn Handler>,
+    ) -> io::Result<Link> {
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        Ok(Link {
+            name: name.into(),
+            socket,
+            out: Mutex::default(),
+            channels: Mutex::new(Channels { next: first, open: HashMap::new(), gone: None }),
+            input: Mutex::new(Input {
+                decoder: Decoder::new(),
+                fds: VecDeque::new(),
+                buffer: vec![0; 64 * 1024],
+            }),
+            handler,
+        })
+    }
+
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Opens a channel with a message and gives what will come on it.
+    ///
+    /// # Errors
+    /// Why the other side cannot be reached, or a message that is too long.
+    pub(crate) fn open<T: Serialize>(
+        &self,
+        kind: Kind,
+        message: &T,
+        fds: Vec<OwnedFd>,
+    ) -> Result<(u32, Receiver<Event>), Fault> {
+        self.open_waking(kind, message, fds, None)
+    }
+
+    /// Opens a channel; `wake`, an eventfd, becomes readable whenever something has come on it.
+    ///
+    /// # Errors
+    /// As for [`Link::open`].
+    pub(crate) fn open_waking<T: Serialize>(
+        &self,
+        kind: Kind,
+        message: &T,
+        fds: Vec<OwnedFd>,
+        wake: Option<Arc<OwnedFd>>,
+    ) -> Result<(u32, Receiver<Event>), Fault> {
+        let (sender, receiver) = channel();
+        let number = {
+            let mut channels = lock(&self.channels);
+            if let Some(fault) = &channels.gone {
+                return Err(fault.clone());
+            }
+            let number = channels.next;
+            channels.next = channels.next.wrapping_add(2).max(1);
+            channels.open.insert(number, Listener { events: sender, wake });
+            number
+        };
+        match self.send(number, kind, message, fds) {
+            Ok(()) => Ok((number, receiver)),
+            Err(fault) => {
+                lock(&self.channels).open.remove(&number);
+                Err(fault)
+            }
+        }
+    }
+
+    /// Sends a message on a channel.
+    ///
+    /// # Errors
+    /// As for [`Link::open`].
+    pub(crate) fn send<T: Serialize>(
+        &self,
+        channel: u32,
+        kind: Kind,
+        message: &T,
+        fds: Vec<OwnedFd>,
+    ) -> Result<(), Fault> {
+        let mut bytes = Vec::with_capacity(256);
+        encode_message(&mut bytes, channel, kind, fds.len() as u8, message)
+            .map_err(|e| Fault::new(FaultKind::Invalid, format!("send a request: {e}")).on(&self.name))?;
+        self.write(bytes, fds)
+    }
+
+    /// Sends bytes on a channel, as they are.
+    ///
+    /// # Errors
+    /// Why the other side cannot be reached.
+    pub(crate) fn send_raw(&self, channel: u32, kind: Kind, body: &[u8]) -> Result<(), Fault> {
+        let mut bytes = Vec::with_capacity(16 + body.len());
+        encode(&mut bytes, channel, kind, 0, body);
+        self.write(bytes, Vec::new())
+    }
+
+    fn write(&self, bytes: Vec<u8>, fds: Vec<OwnedFd>) -> Result<(), Fault> {
+        let mut out = lock(&self.out);
+        if out.waiting.is_empty() {
+            let borrowed: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
+            match fdpass::send(self.socket.as_fd(), &bytes, &borrowed) {
+                Ok(sent) if sent == bytes.len() => return Ok(()),
+                Ok(sent) => out.waiting.push_back((bytes[sent..].to_vec(), Vec::new())),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => out.waiting.push_back((bytes, fds)),
+                Err(e) => return Err(self.gone().unwrap_or_else(|| self.lost(&e))),
+            }
+        } else {
+            out.waiting.push_back((bytes, fds));
+        }
+        drop(out);
+        super::poller::wants_to_write(self.socket.as_fd());
+        Ok(())
+    }
+
+    /// Why the link is closed, if it is.
+    pub(crate) fn gone(&self) -> Option<Fault> {
+        lock(&self.channels).gone.clone()
+    }
+
+    fn lost(&self, error: &io::Error) -> Fault {
+        Fault::system("lost the connection", error).on(&self.name)
+    }
+
+    /// Writes what waits and reads what has come. For the poller only.
+    pub(crate) fn turn(&self, readable: bool) -> Next {
+        match self.flush().and_then(|empty| {
+            if readable {
+                self.read()?;
+            }
+            Ok(empty)
+        }) {
+            Ok(true) => Next::Read,
+            Ok(false) => Next::ReadAndWrite,
+            Err(fault) => {
+                self.close(fault);
+                Next::Close
+            }
+        }
+    }
+
+    fn flush(&self) -> Result<bool, Fault> {
+        let mut out = lock(&self.out);
+        while let Some((bytes, fds)) = out.waiting.front() {
+            let borrowed: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
+            match fdpass::send(self.socket.as_fd(), bytes, &borrowed) {
+                Ok(sent) if sent == bytes.len() => {
+                    out.waiting.pop_front();
+                }
+                Ok(sent) => {
+                    let rest = bytes[sent..].to_vec();
+                    out.waiting[0] = (rest, Vec::new());
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                // What it said before it went is still to be read.
+                Err(_) => {
+                    out.waiting.clear();
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn read(&self) -> Result<(), Fault> {
+        let mut input = lock(&self.input);
+        let mut fds = Vec::new();
+        let Input { decoder, buffer, .. } = &mut *input;
+        match fdpass::receive(self.socket.as_fd(), buffer, &mut fds) {
+            Ok(0) => {
+                return Err(Fault::new(FaultKind::Protocol, "the other side has gone").on(&self.name));
+            }
+            Ok(length) => decoder.feed(&buffer[..length]),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(e) => return Err(self.lost(&e)),
+        }
+        input.fds.extend(fds);
+        let broken = |e: FrameError| {
+            Fault::new(FaultKind::Protocol, format!("the other side broke the protocol: {e}")).on(&self.name)
+        };
+        while let Some(frame) = input.decoder.next_frame().map_err(broken)? {
+            let count = usize::from(frame.fds);
+            if count > input.fds.len() {
+                return Err(broken(FrameError::Descriptors(frame.fds)));
+            }
+            let fds = input.fds.drain(..count).collect();
+            self.dispatch(frame, fds).map_err(broken)?;
+        }
+        Ok(())
+    }
+
+    fn dispatch(&self, frame: Frame, fds: Vec<OwnedFd>) -> Result<(), FrameError> {
+        let mut channels = lock(&self.channels);
+        let last = frame.kind == Kind::Reply;
+        let listener = if last {
+            channels.open.remove(&frame.channel)
+        } else {
+            channels.open.get(&frame.channel).cloned()
+        };
+        drop(channels);
+        match listener {
+            Some(listener) => {
+                listener.tell(Event::Frame(frame, fds));
+                Ok(())
+            }
+            None => self.handler.take(self, frame, fds),
+        }
+    }
+
+    /// Tells everybody who waits that nothing more comes, and shuts the socket.
+    pub(crate) fn close(&self, fault: Fault) {
+        let mut channels = lock(&self.channels);
+        let fault = channels.gone.get_or_insert(fault).clone();
+        let open = std::mem::take(&mut channels.open);
+        drop(channels);
+        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
+        for listener in open.into_values() {
+            listener.tell(Event::Gone(fault.clone()));
+        }
+        self.handler.closed(&fault);
+    }
+}
+
+/// A panic elsewhere leaves these in a sound state: each is changed in one step.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,197 @@
+//! How a process keeps machines: its launcher, the links to the agents, and the thread that reads them.
+
+pub(crate) mod link;
+mod poller;
+
+use crate::machine::Machine;
+use link::{Event, Handler, Link, lock};
+use rustix::fd::OwnedFd;
+use std::collections::HashMap;
+use std::io::{self, Write as _};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, Weak};
+use testbed_agent::frame::{Frame, FrameError, Hello, Kind};
+use testbed_agent::launch::{self, Ended, Order, Outcome, Setup};
+use testbed_agent::{Doing as _, Fault, FaultKind};
+use testbed_sys::fdpass;
+
+/// The static agent: launcher, process 1 of machines, and client inside them.
+pub(crate) const AGENT: &[u8] = include_bytes!(env!("TESTBED_AGENT_FILE"));
+
+/// A launcher and the machines it made. They end with it, and it ends with the process that started it.
+///
+/// Cheap to clone; the last clone ends it.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    launcher: Arc<Link>,
+    process: Mutex<Child>,
+    machines: Arc<Machines>,
+    next: AtomicU32,
+}
+
+#[derive(Default)]
+struct Machines {
+    by_number: Mutex<HashMap<u32, Weak<crate::machine::Core>>>,
+}
+
+impl Engine {
+    /// Starts a launcher.
+    ///
+    /// # Errors
+    /// When the launcher cannot be started, or the host lacks what it needs.
+    pub fn start(setup: Setup) -> Result<Engine, Fault> {
+        let (ours, theirs) = fdpass::stream_pair().doing("make a socket")?;
+        let process = spawn(theirs).doing("start the launcher")?;
+        let machines = Arc::new(Machines::default());
+        let handler = Box::new(LauncherHandler { machines: Arc::clone(&machines) });
+        let launcher = Arc::new(Link::new("launcher", ours, 1, handler).doing("reach the launcher")?);
+        poller::watch(&launcher).doing("watch the launcher")?;
+        let shared = Shared { launcher, process: Mutex::new(process), machines, next: AtomicU32::new(1) };
+        let engine = Engine { shared: Arc::new(shared) };
+        engine.order(&Order::Begin(setup))?;
+        Ok(engine)
+    }
+
+    /// A number that no fabric or machine of this engine has.
+    pub(crate) fn number(&self) -> u32 {
+        self.shared.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The launcher can still be reached.
+    pub fn is_alive(&self) -> bool {
+        self.shared.launcher.gone().is_none()
+    }
+
+    /// The launcher's process number.
+    pub fn launcher_pid(&self) -> u32 {
+        lock(&self.shared.process).id()
+    }
+
+    /// Has the launcher do something, and waits until it has.
+    ///
+    /// # Errors
+    /// What the launcher says.
+    pub(crate) fn order(&self, order: &Order) -> Result<Vec<OwnedFd>, Fault> {
+        self.send_order(order, Vec::new())?.wait().map(|(_, fds)| fds)
+    }
+
+    /// Tells the launcher to do something.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub(crate) fn send_order(&self, order: &Order, fds: Vec<OwnedFd>) -> Result<Pending, Fault> {
+        let (_, events) = self.shared.launcher.open(Kind::Ask, order, fds)?;
+        Ok(Pending { events })
+    }
+
+    /// Makes a machine. It is usable at once: what is asked of it waits until it can answer.
+    ///
+    /// # Errors
+    /// When the launcher is gone. That the machine could not be made is told by whatever is asked of it.
+    pub fn machine(&self, name: &str, spec: launch::Machine) -> Result<Machine, Fault> {
+        let number = self.number();
+        let (ours, theirs) = fdpass::stream_pair().doing("make a socket")?;
+        let machine = Machine::begin(self.clone(), name, number, ours)?;
+        let core = machine.core();
+        lock(&self.shared.machines.by_number).insert(number, Arc::downgrade(&core));
+        poller::watch(core.link()).doing("watch the machine")?;
+        core.link().send(0, Kind::Hello, &Hello::ours(), Vec::new())?;
+        let order = Order::MakeMachine { machine: number, machine_spec: Box::new(spec) };
+        let pending = self.send_order(&order, vec![theirs])?;
+        core.expect(pending);
+        Ok(machine)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.launcher.close(Fault::new(FaultKind::State, "the testbed was closed"));
+        // It ends by itself once its socket is closed; what is waited for here is that nothing of it is left.
+        let _ = lock(&self.process).wait();
+    }
+}
+
+/// The answer that the launcher still owes.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    events: Receiver<Event>,
+}
+
+impl Pending {
+    /// Waits for it.
+    ///
+    /// # Errors
+    /// What the launcher says, or that it is gone.
+    pub(crate) fn wait(self) -> Result<(Outcome, Vec<OwnedFd>), Fault> {
+        match self.events.recv() {
+            Ok(Event::Frame(frame, fds)) => match frame.message("outcome") {
+                Ok(Outcome::Failed(fault)) => Err(fault),
+                Ok(outcome) => Ok((outcome, fds)),
+                Err(e) => Err(Fault::new(FaultKind::Protocol, format!("understand the launcher: {e}"))),
+            },
+            Ok(Event::Gone(fault)) => Err(fault),
+            Err(_) => Err(Fault::new(FaultKind::State, "the launcher is gone")),
+        }
+    }
+}
+
+/// Runs the embedded agent as launcher, from memory, with nothing of this process's environment.
+fn spawn(socket: OwnedFd) -> io::Result<Child> {
+    let program = sealed_agent()?;
+    let path = format!("/proc/self/fd/{}", rustix::fd::AsRawFd::as_raw_fd(&program));
+    Command::new(path)
+        .arg("launcher")
+        .env_clear()
+        .stdin(Stdio::from(socket))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+}
+
+fn sealed_agent() -> io::Result<OwnedFd> {
+    use rustix::fs::{MemfdFlags, SealFlags};
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let memory = match rustix::fs::memfd_create(c"testbed-agent", flags | MemfdFlags::EXEC) {
+        // Before Linux 6.3 every such file can be executed, and the flag is not known.
+        Err(rustix::io::Errno::INVAL) => rustix::fs::memfd_create(c"testbed-agent", flags)?,
+        other => other?,
+    };
+    let mut file = std::fs::File::from(memory);
+    file.write_all(AGENT)?;
+    rustix::fs::fcntl_add_seals(
+        &file,
+        SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
+    )?;
+    Ok(file.into())
+}
+
+struct LauncherHandler {
+    machines: Arc<Machines>,
+}
+
+impl Handler for LauncherHandler {
+    fn take(&self, _: &Link, frame: Frame, _: Vec<OwnedFd>) -> Result<(), FrameError> {
+        if frame.kind == Kind::Note {
+            let ended: Ended = frame.message("note of an end")?;
+            let machine = lock(&self.machines.by_number).remove(&ended.machine);
+            if let Some(machine) = machine.and_then(|m| m.upgrade()) {
+                machine.ended(ended.how);
+            }
+        }
+        Ok(())
+    }
+
+    fn closed(&self, _: &Fault) {
+        for machine in std::mem::take(&mut *lock(&self.machines.by_number)).into_values() {
+            if let Some(machine) = machine.upgrade() {
+                machine.ended(testbed_agent::agent::Exit::Signal(9));
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What of the host a machine with the image `host` must not see.
+//!
+//! At the top level only folders that hold programs, libraries, configuration and their data show through; all else is
+//! empty or absent. Below `/etc`, `/var` and `/opt`, whatever not everybody may read is hidden as well: machine root
+//! sees the host's root as its own, so permissions alone would hide nothing.
+
+use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, openat, statat};
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+use testbed_agent::launch::{Mask, Masked};
+
+/// Top folders that show through.
+const SHOWN: &[&str] = &["bin", "sbin", "usr", "etc", "opt", "var"];
+/// Of these, those that may hold what is private.
+const SEARCHED: &[&str] = &["etc", "opt", "var"];
+/// Folders that are emptied by name: logs, spools and other engines' images, whatever their modes.
+const EMPTIED: &[&str] = &[
+    "var/log",
+    "var/tmp",
+    "var/mail",
+    "var/spool/mail",
+    "var/backups",
+    "var/cache",
+    "var/crash",
+    "var/lib/containers",
+    "var/lib/docker",
+    "var/lib/containerd",
+    "var/lib/kubelet",
+    "var/lib/lxc",
+    "var/lib/lxd",
+    "var/lib/incus",
+    "var/lib/machines",
+    "var/lib/libvirt",
+    "var/lib/testbed",
+    "var/lib/private",
+    "var/lib/cloud",
+    "etc/systemd/system",
+    "etc/NetworkManager/system-connections",
+    "etc/wireguard",
+    "etc/testbed",
+];
+/// Files that are absent by name: they name this host, or a network that is not the machine's.
+const ABSENT: &[&str] = &["etc/hostname", "etc/machine-id", "etc/resolv.conf", "etc/mtab"];
+
+/// Lists what is masked of the root at `root`; folders come before what is in them.
+pub(super) fn entries(root: &Path) -> io::Result<Vec<Masked>> {
+    let mut found = Finder { entries: Vec::new(), through: BTreeSet::new() };
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    let top = openat(CWD, root, flags, Mode::empty())?;
+    let unnamed = || io::Error::other("the host's root folder holds a name that is not UTF-8");
+    for (name, stat) in read(top.as_fd())?.ok_or_else(unnamed)? {
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        let is_shown = SHOWN.contains(&name.as_str()) || name.starts_with("lib");
+        match kind {
+            FileType::Directory if is_shown && !SEARCHED.contains(&name.as_str()) => {}
+            FileType::Directory if is_shown => found.search(top.as_fd(), &name, &[(name.clone(), stat)])?,
+            FileType::Directory => found.hide(&name, &stat, &[]),
+            // `/bin` and `/lib` are links on hosts with a merged `/usr`.
+            FileType::Symlink if is_shown => {}
+            _ => found.hide(&name, &stat, &[]),
+        }
+    }
+    Ok(found.entries)
+}
+
+struct Finder {
+    entries: Vec<Masked>,
+    /// Folders that are in `entries` already because something below them is.
+    through: BTreeSet<String>,
+}
+
+impl Finder {
+    /// Looks through a folder; `above` are it and its parents.
+    fn search(&mut self, top: BorrowedFd<'_>, path: &str, above: &[(String, Stat)]) -> io::Result<()> {
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let folder: OwnedFd = match openat(top, path, flags, Mode::empty()) {
+            Ok(folder) => folder,
+            // It has just gone.
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let Some(entries) = read(folder.as_fd())? else {
+            // What cannot be told apart is hidden as a whole.
+            if let Some(((_, stat), above)) = above.split_last() {
+                self.hide(path, stat, above);
+            }
+            return Ok(());
+        };
+        for (name, stat) in entries {
+            let below = format!("{path}/{name}");
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            let mode = Mode::from_raw_mode(stat.st_mode);
+            let by_name = EMPTIED.contains(&below.as_str()) || ABSENT.contains(&below.as_str());
+            let open = match kind {
+                FileType::Directory => mode.contains(Mode::ROTH | Mode::XOTH),
+                FileType::RegularFile => mode.contains(Mode::ROTH),
+                FileType::Symlink => true,
+                // Sockets and pipes lead to daemons of the host.
+                _ => false,
+            };
+            if by_name || !open {
+                self.hide(&below, &stat, above);
+            } else if kind == FileType::Directory {
+                let mut above = above.to_vec();
+                above.push((below.clone(), stat));
+                self.search(top, &below, &above)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn hide(&mut self, path: &str, stat: &Stat, above: &[(String, Stat)]) {
+        for (folder, stat) in above {
+            if self.through.insert(folder.clone()) {
+                self.push(folder, Mask::Through, stat);
+            }
+        }
+        let with = match path {
+            "etc/shadow" => accounts("/etc/passwd", "*:20000:0:99999:7:::"),
+            "etc/gshadow" => accounts("/etc/group", "*::"),
+            _ if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => Mask::Empty,
+            _ => Mask::Absent,
+        };
+        self.push(path, with, stat);
+    }
+
+    fn push(&mut self, path: &str, with: Mask, stat: &Stat) {
+        let mode = stat.st_mode & 0o7777;
+        self.entries.push(Masked { path: path.into(), with, mode, uid: stat.st_uid, gid: stat.st_gid });
+    }
+}
+
+/// A shadow file in which every account is locked; without one, programs that make users do not work.
+fn accounts(names: &str, rest: &str) -> Mask {
+    let names = std::fs::read_to_string(names).unwrap_or_default();
+    let line = |line: &str| line.split_once(':').map(|(name, _)| format!("{name}:{rest}\n"));
+    Mask::File(names.lines().filter_map(line).collect())
+}
+
+/// The entries of a folder; none if a name in it is not UTF-8 and so cannot be told.
+fn read(folder: BorrowedFd<'_>) -> io::Result<Option<Vec<(String, Stat)>>> {
+    let mut found = Vec::new();
+    for entry in Dir::read_from(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let Ok(text) = name.to_str() else { return Ok(None) };
+        match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => found.push((text.to_owned(), stat)),
+            Err(rustix::io::Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Some(found))
+}

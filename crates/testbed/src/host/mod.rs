@@ -1,0 +1,158 @@
+//! What this host offers, and what a launcher needs to know of it.
+
+mod mask;
+
+use rustix::process::{getgid, getuid};
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use testbed_agent::launch::{Controller, Ids, Setup};
+use testbed_agent::{Doing as _, Fault};
+use testbed_sys::cgroup::Hierarchies;
+
+/// Where the ids of machines begin on a host, unless `/etc/subuid` or `/etc/subgid` give some of them to a user: whoever
+/// owns the numbers of a machine can kill its processes. Far above what `useradd` hands out.
+const FIRST_IDS: u32 = 0x4000_0000;
+
+/// Looks at this host.
+///
+/// # Errors
+/// When `/proc` or `/etc` cannot be read.
+pub fn setup() -> Result<Setup, Fault> {
+    let is_root = getuid().is_root() && getgid().is_root();
+    let hierarchies = Hierarchies::of_this_process().doing("find cgroups")?;
+    let name = keeper_name().doing("name this process")?;
+    let usable = |path: &Path| -> Option<String> {
+        let writable = rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
+        let folder = path.join(&name);
+        writable.then(|| folder.to_str().map(str::to_owned)).flatten()
+    };
+    let cgroup = hierarchies.unified.as_deref().and_then(usable);
+    let mut cgroup_v1 = Vec::new();
+    for (controller, v1_name) in
+        [(Controller::Memory, "memory"), (Controller::Cpu, "cpu"), (Controller::Pids, "pids")]
+    {
+        let found = hierarchies.by_controller.iter().find(|(name, _)| name == v1_name);
+        cgroup_v1.extend(found.and_then(|(_, path)| usable(path)).map(|path| (controller, path)));
+    }
+    Ok(Setup {
+        ids: if is_root { Ids::Range(free_ids()?) } else { Ids::Single },
+        cgroup,
+        cgroup_v1,
+        mask: if is_root {
+            mask::entries(Path::new("/")).doing("look for the host's secrets")?
+        } else {
+            Vec::new()
+        },
+        submounts: Vec::new(),
+        tun: rustix::fs::access(c"/dev/net/tun", rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK)
+            .is_ok(),
+    })
+}
+
+/// What the cgroups of a launcher are called: whoever sweeps can tell whether its keeper still lives. A keeper may have
+/// several launchers.
+fn keeper_name() -> io::Result<String> {
+    static LAUNCHERS: AtomicU32 = AtomicU32::new(1);
+    let pid = std::process::id();
+    let number = LAUNCHERS.fetch_add(1, Ordering::Relaxed);
+    Ok(format!("testbed-{pid}-{}-{number}", start_time(pid)?))
+}
+
+/// When a process started, in clock ticks since boot (proc_pid_stat(5), field 22).
+fn start_time(pid: u32) -> io::Result<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields = stat.rsplit_once(") ").map(|(_, rest)| rest.split(' '));
+    let ticks = fields.and_then(|mut fields| fields.nth(19)).and_then(|f| f.parse().ok());
+    ticks.ok_or_else(|| io::Error::other("/proc/PID/stat has no start time"))
+}
+
+fn free_ids() -> Result<u32, Fault> {
+    let mut taken = Vec::new();
+    for file in ["/etc/subuid", "/etc/subgid"] {
+        match fs::read_to_string(file) {
+            Ok(text) => taken.extend(text.lines().filter_map(range)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Fault::system("read", &error).at(file)),
+        }
+    }
+    Ok(above(&taken))
+}
+
+fn range(line: &str) -> Option<(u64, u64)> {
+    let mut fields = line.split(':').skip(1);
+    let first: u64 = fields.next()?.trim().parse().ok()?;
+    Some((first, first.checked_add(fields.next()?.trim().parse().ok()?)?))
+}
+
+fn above(taken: &[(u64, u64)]) -> u32 {
+    let size = u64::from(testbed_agent::launch::IDS);
+    let mut first = u64::from(FIRST_IDS);
+    while let Some((_, end)) = taken.iter().find(|(start, end)| first < *end && *start < first + size) {
+        first = end.next_multiple_of(size);
+    }
+    u32::try_from(first).unwrap_or(FIRST_IDS)
+}
+
+/// Removes what keepers that were killed have left in the cgroup hierarchies; gives how many folders went.
+///
+/// # Errors
+/// When the hierarchies cannot be found.
+pub fn sweep() -> Result<usize, Fault> {
+    let hierarchies = Hierarchies::of_this_process().doing("find cgroups")?;
+    let mut gone = 0;
+    let v1 = hierarchies.by_controller.iter().map(|(_, path)| path);
+    for folder in hierarchies.unified.iter().chain(v1) {
+        let Ok(entries) = fs::read_dir(folder) else { continue };
+        for entry in entries.flatten() {
+            let dead = entry.file_name().to_str().is_some_and(is_of_dead_keeper);
+            if dead && remove_groups(&entry.path()) {
+                gone += 1;
+            }
+        }
+    }
+    Ok(gone)
+}
+
+fn is_of_dead_keeper(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix("testbed-") else { return false };
+    let numbers: Vec<&str> = rest.split('-').collect();
+    let &[pid, started, _] = &numbers[..] else { return false };
+    let (Ok(pid), Ok(started)) = (pid.parse::<u32>(), started.parse::<u64>()) else { return false };
+    start_time(pid).ok() != Some(started)
+}
+
+fn remove_groups(folder: &Path) -> bool {
+    if let Ok(entries) = fs::read_dir(folder) {
+        for entry in entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())) {
+            remove_groups(&entry.path());
+        }
+    }
+    // One that still has processes stays; whoever has them is not ours.
+    fs::remove_dir(folder).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_users_are_never_taken() {
+        assert_eq!(above(&[(100_000, 165_536)]), FIRST_IDS);
+        let base = u64::from(FIRST_IDS);
+        assert_eq!(u64::from(above(&[(base + 5, base + 70_000)])), base + 131_072);
+        assert_eq!(range("user:100000:65536"), Some((100_000, 165_536)));
+        assert_eq!(range("broken"), None);
+    }
+
+    #[test]
+    fn only_dead_keepers_are_swept() {
+        let mine = keeper_name().unwrap();
+        assert!(!is_of_dead_keeper(&mine));
+        let (rest, _) = mine.rsplit_once('-').unwrap();
+        assert!(is_of_dead_keeper(&format!("{rest}9-1")));
+        assert!(!is_of_dead_keeper("testbed-notes"));
+        assert!(!is_of_dead_keeper("user.slice"));
+    }
+}

@@ -1,0 +1,162 @@
+//! Layers that are made by running something in a throwaway machine.
+
+use super::proxy::Proxy;
+use crate::engine::Engine;
+use crate::machine::{Condition, Machine};
+use rustix::pipe::{PipeFlags, pipe_with};
+use std::io::{Read as _, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use testbed_agent::agent::Exit;
+use testbed_agent::launch::{self, Limits, Order, Root, Upper};
+use testbed_agent::{Doing as _, Fault, FaultKind};
+
+/// Something to be run in a machine whose changes become a layer.
+#[derive(Clone, Copy, Debug)]
+pub struct Job<'a> {
+    /// The layers of its root, top first.
+    pub layers: &'a [PathBuf],
+    /// The host's own root lies below them.
+    pub host: bool,
+    /// A folder with `upper`, where its changes go, and `work`.
+    pub folder: &'a Path,
+    /// The program and its arguments.
+    pub program: &'a [String],
+    /// Variables beside the fixed ones of every machine.
+    pub env: &'a [(String, String)],
+    /// It must reach what the host reaches.
+    pub network: bool,
+    /// Kill it after so long.
+    pub deadline: Duration,
+}
+
+/// Runs what builds layers. A trait, so that what decides which layers there are can be tested without machines.
+pub trait Builder {
+    /// Runs a job to its end, with its output and errors to `log`; no process of it is left afterwards.
+    ///
+    /// # Errors
+    /// The machine could not be made, or the deadline passed ([`FaultKind::Timeout`]). That the program fails is told
+    /// by its [`Exit`].
+    fn run(&self, job: &Job<'_>, log: &mut dyn Write) -> Result<Exit, Fault>;
+}
+
+/// Builds in machines of an engine.
+#[derive(Clone)]
+pub struct EngineBuilder {
+    engine: Engine,
+}
+
+impl EngineBuilder {
+    /// Builds in machines of this engine.
+    pub fn new(engine: Engine) -> EngineBuilder {
+        EngineBuilder { engine }
+    }
+}
+
+/// From the order to make a machine until its agent answers.
+const START: Duration = Duration::from_secs(10);
+/// From a kill until nothing is left: a file system that is being written may hold processes up.
+const STOP: Duration = Duration::from_secs(60);
+const NAME: &str = "builder";
+
+impl Builder for EngineBuilder {
+    fn run(&self, job: &Job<'_>, log: &mut dyn Write) -> Result<Exit, Fault> {
+        let text = |path: &Path| {
+            let invalid = || Fault::new(FaultKind::Invalid, "use a folder whose name is not UTF-8");
+            path.to_str().map(str::to_owned).ok_or_else(|| invalid().at(path.display().to_string()))
+        };
+        let fabric = Fabric::make(&self.engine)?;
+        let machine = self.engine.machine(
+            NAME,
+            launch::Machine {
+                hostname: NAME.into(),
+                root: Root {
+                    layers: job.layers.iter().map(|path| text(path)).collect::<Result<_, _>>()?,
+                    host: job.host,
+                },
+                upper: Upper::Folder(text(job.folder)?),
+                fabric: Some(fabric.number),
+                interfaces: Vec::new(),
+                routes: Vec::new(),
+                sysctls: Vec::new(),
+                mounts: Vec::new(),
+                limits: Limits::default(),
+                env: job.env.to_vec(),
+                keep: false,
+                control: false,
+            },
+        )?;
+        let result = machine.wait_started(START).and_then(|()| run_in(&machine, job, log));
+        // One that could not be made has nothing to be waited for.
+        let ended = match machine.condition() {
+            Condition::Stopped => Ok(()),
+            _ => machine.kill(STOP),
+        };
+        let exit = result?;
+        ended?;
+        Ok(exit)
+    }
+}
+
+fn run_in(machine: &Machine, job: &Job<'_>, log: &mut dyn Write) -> Result<Exit, Fault> {
+    let mut command = machine.command(job.program.iter().cloned()).cwd("/").deadline(job.deadline);
+    let proxy = if job.network { Some(Proxy::start(machine.pid()?)?) } else { None };
+    if let Some(proxy) = &proxy {
+        let url = format!("http://{}", proxy.address());
+        for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"] {
+            command = command.env(name, &url);
+        }
+    }
+    let (output, theirs) = pipe_with(PipeFlags::CLOEXEC).doing("make a pipe")?;
+    let mut running = command.spawn_with(None, theirs, None)?;
+    std::thread::scope(|scope| {
+        let end = scope.spawn(move || {
+            let end = running.wait(None);
+            // Whatever it left behind would go on writing, and hold the output open.
+            machine.start_kill().and(end)
+        });
+        let mut output = std::fs::File::from(output);
+        let mut buffer = vec![0_u8; 64 * 1024];
+        loop {
+            match output.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(n) => log.write_all(&buffer[..n]).doing("write the log")?,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Fault::system("read the output of a builder", &error)),
+            }
+        }
+        match end.join() {
+            Ok(Ok((exit, false))) => Ok(exit),
+            Ok(Ok((_, true))) => {
+                Err(Fault::new(FaultKind::Timeout, format!("finish within {} s", job.deadline.as_secs_f32())))
+            }
+            Ok(Err(fault)) => Err(fault),
+            Err(_) => Err(Fault::new(FaultKind::State, "wait for a builder")),
+        }
+    })
+}
+
+/// The files that a builder sees over those of its image.
+struct Fabric<'a> {
+    engine: &'a Engine,
+    number: u32,
+}
+
+impl Fabric<'_> {
+    fn make(engine: &Engine) -> Result<Fabric<'_>, Fault> {
+        let number = engine.number();
+        let files = vec![(
+            "/etc/hosts".to_owned(),
+            format!("127.0.0.1 localhost {NAME}\n::1 localhost ip6-localhost ip6-loopback\n"),
+        )];
+        engine.order(&Order::MakeFabric { fabric: number, networks: Vec::new(), files })?;
+        Ok(Fabric { engine, number })
+    }
+}
+
+impl Drop for Fabric<'_> {
+    fn drop(&mut self) {
+        // If the launcher is gone, so is the fabric.
+        let _ = self.engine.order(&Order::DropFabric { fabric: self.number });
+    }
+}

@@ -1,0 +1,31 @@
+//! What machines' root file systems are made of.
+//!
+//! ```text
+//! spec::Image ─► base:  host | folder | tar | OCI layout | debian:CODENAME | another image
+//!                steps: packages, files, run        each a layer ─► Resolved: folders for overlay
+//! ```
+//!
+//! A layer is called by the hash of all that goes into it, is built once, and is shared by all testbeds of a user
+//! ([`Store`]). What needs a machine to be built runs in one ([`Builder`]). Owners in layers are as inside: 0 to 65535.
+
+mod build;
+mod compression;
+mod copy;
+mod debian;
+mod files;
+mod identity;
+mod key;
+mod merged;
+mod oci;
+mod opaque;
+mod proxy;
+mod resolve;
+mod sources;
+mod store;
+mod tree;
+mod unpack;
+
+pub use build::{Builder, EngineBuilder, Job};
+pub use key::{Key, NotAKey};
+pub use resolve::{Options, Progress, Resolved};
+pub use store::{Collect, Layers, Listed, Meta, Store};

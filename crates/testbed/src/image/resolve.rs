@@ -1,0 +1,403 @@
+//! From an image of the checked model to folders that a machine's root is made of.
+
+use super::build::{Builder, Job};
+use super::compression::decompressed;
+use super::copy::copy_in;
+use super::debian::Recipe;
+use super::identity::{add_folder_versions, add_host, add_version};
+use super::key::{Inputs, Key};
+use super::merged::{Attributes, Merged};
+use super::oci::Layout;
+use super::store::{Layers, Store, Wanted};
+use super::unpack::{Whiteouts, unpack};
+use super::{files, store};
+use crate::spec::{Base, Deadlines, Image, Step, Testbed};
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use testbed_agent::launch::IDS;
+use testbed_agent::{Doing as _, Fault, FaultKind};
+
+/// What building depends on beside the file: the library reads no environment.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where Debian comes from, an `http` or `https` URI; the host's own apt sources if none.
+    pub mirror: Option<String>,
+    /// Variables of every building machine: what a proxy or a mirror of the site needs.
+    pub build_env: Vec<(String, String)>,
+    /// How long one layer may take.
+    pub step_deadline: Duration,
+}
+
+impl Default for Options {
+    /// No mirror, no variables, 15 minutes.
+    fn default() -> Options {
+        Options { mirror: None, build_env: Vec::new(), step_deadline: Deadlines::default().layer_step() }
+    }
+}
+
+/// What happens while an image is resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress<'a> {
+    /// A layer is not there, and is being built.
+    Building {
+        /// The image.
+        image: &'a str,
+        /// What is done for it: `install openvpn`.
+        step: &'a str,
+    },
+    /// A builder wrote this.
+    Output(&'a [u8]),
+    /// The layer is built.
+    Built {
+        /// The image.
+        image: &'a str,
+        /// What was done for it.
+        step: &'a str,
+        /// How long it took.
+        took: Duration,
+    },
+}
+
+/// An image as a machine needs it. While it lives, its layers stay.
+#[derive(Clone, Debug, Default)]
+pub struct Resolved {
+    /// The layers' folders, top first; owners in them are as inside.
+    pub layers: Vec<PathBuf>,
+    /// The host's own root, masked, lies below them.
+    pub host: bool,
+    /// Variables of all machines made from it.
+    pub env: Vec<(String, String)>,
+    /// The folder that its programs start in, if the image says so.
+    pub workdir: Option<String>,
+    /// The user that its programs run as, if the image says so.
+    pub user: Option<String>,
+    /// Keeps the layers from being removed.
+    pub guard: Layers,
+}
+
+impl Store {
+    /// The image of this name, with all its layers built.
+    ///
+    /// # Errors
+    /// [`FaultKind::Image`] with the end of the builder's output in `log` if a step failed; [`FaultKind::Timeout`];
+    /// [`FaultKind::Unsupported`] where the host cannot build the base; [`FaultKind::NotFound`] for an unknown name.
+    pub fn resolve(
+        &self,
+        testbed: &Testbed,
+        image: &str,
+        builder: &dyn Builder,
+        options: &Options,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Resolved, Fault> {
+        let found = testbed.image(image);
+        let found = found.ok_or_else(|| Fault::new(FaultKind::NotFound, format!("no image `{image}`")))?;
+        let mut resolver = Resolver { store: self, testbed, builder, options, progress };
+        let mut resolved = resolver.image(found)?;
+        resolved.layers = resolved.guard.paths();
+        Ok(resolved)
+    }
+}
+
+struct Resolver<'a, 'p> {
+    store: &'a Store,
+    testbed: &'a Testbed,
+    builder: &'a dyn Builder,
+    options: &'a Options,
+    progress: &'a mut (dyn FnMut(Progress<'_>) + 'p),
+}
+
+/// Where a builder's output goes: on to whoever watches, its end kept for the fault.
+pub(super) struct Report<'a, 'p> {
+    progress: &'a mut (dyn FnMut(Progress<'_>) + 'p),
+    tail: Vec<u8>,
+}
+
+/// How much of a failed builder's output a fault carries, in bytes.
+const TAIL: usize = 16 * 1024;
+
+impl Write for Report<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        (self.progress)(Progress::Output(bytes));
+        self.tail.extend_from_slice(bytes);
+        if self.tail.len() > 2 * TAIL {
+            self.tail.drain(..self.tail.len() - TAIL);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Report<'_, '_> {
+    /// Runs a job that must succeed.
+    pub(super) fn run(&mut self, builder: &dyn Builder, job: &Job<'_>, what: &str) -> Result<(), Fault> {
+        let result = builder.run(job, self);
+        let start = self.tail.len().saturating_sub(TAIL);
+        let log = String::from_utf8_lossy(&self.tail[start..]).into_owned();
+        match result {
+            Ok(exit) if exit.success() => Ok(()),
+            Ok(exit) => {
+                let what = format!("{what}: it ended with status {}", exit.shell_code());
+                Err(Fault::new(FaultKind::Image, what).log(log))
+            }
+            Err(mut fault) => {
+                fault.operation = format!("{what}: {}", fault.operation);
+                Err(if log.is_empty() { fault } else { fault.log(log) })
+            }
+        }
+    }
+}
+
+impl Resolver<'_, '_> {
+    fn image(&mut self, image: &Image) -> Result<Resolved, Fault> {
+        let mut resolved = match image.base() {
+            Base::Host => Resolved { host: true, ..Resolved::default() },
+            Base::Image(name) => {
+                let missing = || Fault::new(FaultKind::NotFound, format!("no image `{name}`"));
+                self.image(self.testbed.image(name).ok_or_else(missing)?)?
+            }
+            Base::Folder(path) => self.folder(image, path)?,
+            Base::Tar(path) => self.tar(image, path)?,
+            Base::Oci(path) => self.oci(image, path)?,
+            Base::Debian(codename) => self.debian(image, codename)?,
+        };
+        for (name, value) in image.env() {
+            resolved.env.retain(|(known, _)| known != name);
+            resolved.env.push((name.clone(), value.clone()));
+        }
+        for step in image.steps() {
+            self.step(image, step, &mut resolved)?;
+        }
+        Ok(resolved)
+    }
+
+    /// Puts a layer on top, building it first if there is none.
+    fn layer(
+        &mut self,
+        image: &Image,
+        key: Key,
+        step: &str,
+        resolved: &mut Resolved,
+        make: &mut dyn FnMut(&Path, &Resolved, &mut Report<'_, '_>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let base = base_name(image, self.testbed);
+        let wanted = Wanted { key, base: &base, step: step.to_owned(), below: resolved.guard.keys() };
+        let below = &*resolved;
+        let held = self.store.hold_or_build(&wanted, &mut |folder| {
+            let image = image.name();
+            let started = Instant::now();
+            (self.progress)(Progress::Building { image, step });
+            let mut report = Report { progress: &mut *self.progress, tail: Vec::new() };
+            make(folder, below, &mut report)?;
+            (self.progress)(Progress::Built { image, step, took: started.elapsed() });
+            Ok(())
+        })?;
+        resolved.guard.put_on_top(held);
+        Ok(())
+    }
+
+    fn folder(&mut self, image: &Image, source: &Path) -> Result<Resolved, Fault> {
+        let mut inputs = Inputs::of("folder", None);
+        inputs.add(source.as_os_str().as_bytes());
+        add_folder_versions(&mut inputs, source)?;
+        let mut resolved = Resolved::default();
+        let step = format!("copy {}", source.display());
+        self.layer(image, inputs.key(), &step, &mut resolved, &mut |folder, _, _| {
+            let shown = source.display().to_string();
+            let top = source.metadata().doing_to("read", &shown)?;
+            let layer = Merged::open(&folder.join("upper"), []).doing("open a layer")?;
+            copy_in(source, &layer, Path::new("/"), &|metadata| inside(metadata, &top))
+                .doing_to("copy", &shown)?;
+            Ok(())
+        })?;
+        Ok(resolved)
+    }
+
+    fn tar(&mut self, image: &Image, archive: &Path) -> Result<Resolved, Fault> {
+        let shown = archive.display().to_string();
+        let mut inputs = Inputs::of("tar", None);
+        inputs.add(archive.as_os_str().as_bytes());
+        add_version(&mut inputs, &archive.metadata().doing_to("read", &shown)?);
+        let mut resolved = Resolved::default();
+        let step = format!("unpack {shown}");
+        self.layer(image, inputs.key(), &step, &mut resolved, &mut |folder, _, _| {
+            let file = std::fs::File::open(archive).doing_to("open", &shown)?;
+            let layer = Merged::open(&folder.join("upper"), []).doing("open a layer")?;
+            unpack(decompressed(file).doing_to("read", &shown)?, &layer, Whiteouts::Plain)?;
+            Ok(())
+        })?;
+        Ok(resolved)
+    }
+
+    fn oci(&mut self, image: &Image, folder: &Path) -> Result<Resolved, Fault> {
+        let layout = Layout::read(folder).map_err(|fault| match fault.path {
+            Some(_) => fault,
+            None => fault.at(folder.display().to_string()),
+        })?;
+        let mut resolved = Resolved::default();
+        for blob in &layout.layers {
+            let mut inputs = Inputs::of("oci", resolved.guard.top().map(|meta| &meta.key));
+            inputs.add(&blob.sha256);
+            let step = format!("unpack layer {}", &blob.sha256[..12]);
+            self.layer(image, inputs.key(), &step, &mut resolved, &mut |folder, below, _| {
+                let layer =
+                    Merged::open(&folder.join("upper"), below.guard.paths().iter().map(PathBuf::as_path))
+                        .doing("open a layer")?;
+                layout.read_layer(blob, |bytes| {
+                    unpack(decompressed(bytes).doing("read a layer of the image")?, &layer, Whiteouts::Oci)
+                })?;
+                Ok(())
+            })?;
+        }
+        resolved.env = layout.env;
+        resolved.workdir = layout.workdir;
+        resolved.user = layout.user;
+        Ok(resolved)
+    }
+
+    fn debian(&mut self, image: &Image, codename: &str) -> Result<Resolved, Fault> {
+        let recipe = Recipe::find(codename, self.options)?;
+        let mut inputs = Inputs::of("debian", None);
+        recipe.add_inputs(&mut inputs);
+        let mut resolved = Resolved::default();
+        let (builder, options) = (self.builder, self.options);
+        let step = format!("build debian:{codename}");
+        self.layer(image, inputs.key(), &step, &mut resolved, &mut |folder, _, report| {
+            recipe.build(folder, builder, options, report)?;
+            Ok(())
+        })?;
+        Ok(resolved)
+    }
+
+    fn step(&mut self, image: &Image, step: &Step, resolved: &mut Resolved) -> Result<(), Fault> {
+        let kind = match step {
+            Step::Packages(_) => "packages",
+            Step::Files(_) => "files",
+            Step::Run(_) => "run",
+        };
+        let mut inputs = Inputs::of(kind, resolved.guard.top().map(|meta| &meta.key));
+        if resolved.host && resolved.guard.top().is_none() {
+            add_host(&mut inputs)?;
+        }
+        let (builder, options) = (self.builder, self.options);
+        match step {
+            Step::Files(entries) => {
+                files::add_inputs(&mut inputs, entries)?;
+                let targets: Vec<&str> = entries.iter().map(crate::spec::FileEntry::target).collect();
+                let what = format!("put {}", targets.join(", "));
+                self.layer(image, inputs.key(), &what, resolved, &mut |folder, below, _| {
+                    let mut layers = below.guard.paths();
+                    layers.extend(below.host.then(|| PathBuf::from("/")));
+                    let layer = Merged::open(&folder.join("upper"), layers.iter().map(PathBuf::as_path))
+                        .doing("open a layer")?;
+                    files::put(&layer, entries)?;
+                    Ok(())
+                })
+            }
+            Step::Packages(packages) => {
+                inputs.add(STEP).add(PACKAGES);
+                packages.iter().for_each(|package| {
+                    inputs.add(package);
+                });
+                let what = format!("install {}", packages.join(", "));
+                let mut program = words(&["/bin/sh", "-c", STEP, "sh", "/bin/sh", "-c", PACKAGES, "sh"]);
+                program.extend(packages.iter().cloned());
+                self.layer(image, inputs.key(), &what, resolved, &mut |folder, below, report| {
+                    run(folder, below, &program, builder, options, report, &what)
+                })
+            }
+            Step::Run(text) => {
+                inputs.add(STEP).add(text);
+                for (name, value) in &resolved.env {
+                    inputs.add(name).add(value);
+                }
+                let what = format!("run {}", text.lines().next().unwrap_or_default());
+                let program = words(&["/bin/sh", "-c", STEP, "sh", "/bin/sh", "-c", text]);
+                self.layer(image, inputs.key(), &what, resolved, &mut |folder, below, report| {
+                    run(folder, below, &program, builder, options, report, &what)
+                })
+            }
+        }
+    }
+}
+
+/// How packages are installed, and what surrounds every step that runs something; both are part of keys.
+const PACKAGES: &str = include_str!("packages.sh");
+const STEP: &str = include_str!("step.sh");
+/// What apt downloads, and nobody needs afterwards.
+const DOWNLOADS: &str = "var/cache/testbed-apt";
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// Runs a program in a machine whose changes are the layer.
+fn run(
+    folder: &Path,
+    below: &Resolved,
+    program: &[String],
+    builder: &dyn Builder,
+    options: &Options,
+    report: &mut Report<'_, '_>,
+    what: &str,
+) -> Result<(), Fault> {
+    let upper = folder.join("upper");
+    inherit_root(&upper, below)?;
+    let layers = below.guard.paths();
+    let mut env = options.build_env.clone();
+    env.extend(below.env.iter().cloned());
+    let job = Job {
+        layers: &layers,
+        host: below.host,
+        folder,
+        program,
+        env: &env,
+        network: true,
+        deadline: options.step_deadline,
+    };
+    report.run(builder, &job, what)?;
+    store::remove_tree(&upper.join(DOWNLOADS))?;
+    Ok(())
+}
+
+/// The root folder of a machine is that of its upper layer: it must be as the image has it.
+fn inherit_root(upper: &Path, below: &Resolved) -> Result<(), Fault> {
+    let top = below.guard.paths().into_iter().next().unwrap_or_else(|| PathBuf::from("/"));
+    let shown = top.display().to_string();
+    let metadata = top.metadata().doing_to("read", &shown)?;
+    let permissions = std::fs::Permissions::from_mode(metadata.mode() & 0o7777);
+    std::fs::set_permissions(upper, permissions).doing_to("prepare", upper.display().to_string())
+}
+
+/// Whose a file of a folder is inside: root's if it belongs to whoever owns the folder itself, so that a tree that a
+/// user unpacked is a system; as it is otherwise, and nobody's if machines have no such id.
+fn inside(metadata: &std::fs::Metadata, top: &std::fs::Metadata) -> Attributes {
+    const NOBODY: u32 = 65534;
+    let id = |id: u32, top: u32| match id {
+        id if id == top => 0,
+        id if id < IDS => id,
+        _ => NOBODY,
+    };
+    Attributes {
+        mode: metadata.mode() & 0o7777,
+        uid: id(metadata.uid(), top.uid()),
+        gid: id(metadata.gid(), top.gid()),
+    }
+}
+
+/// The base at the end of a chain of images, as people write it.
+fn base_name(image: &Image, testbed: &Testbed) -> String {
+    match image.base() {
+        Base::Host => "host".to_owned(),
+        Base::Debian(codename) => format!("debian:{codename}"),
+        Base::Folder(path) | Base::Tar(path) | Base::Oci(path) => path.display().to_string(),
+        Base::Image(name) => {
+            testbed.image(name).map_or_else(|| name.clone(), |below| base_name(below, testbed))
+        }
+    }
+}

@@ -1,0 +1,406 @@
+//! A machine and what can be done with it.
+
+mod command;
+mod copy;
+mod files;
+mod wait;
+
+pub use command::{Command, OUTPUT_KEPT, Output, Pipes, Running};
+
+use crate::engine::link::{Event, Handler, Link, lock};
+use crate::engine::{Engine, Pending};
+use rustix::fd::OwnedFd;
+use std::fmt;
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+use testbed_agent::agent::{Exit, Open, Reply, Report, Request, Sink, Source, Tool, Tooling};
+use testbed_agent::frame::{Frame, FrameError, Hello, Kind};
+use testbed_agent::launch::Order;
+use testbed_agent::{Doing as _, Fault, FaultKind};
+
+/// How long an agent may take to answer a small request.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// One throwaway computer. Cheap to clone; it is killed when the last clone goes.
+#[derive(Clone)]
+pub struct Machine {
+    core: Arc<Core>,
+}
+
+/// What all clones of a [`Machine`] share.
+pub(crate) struct Core {
+    name: String,
+    number: u32,
+    engine: Engine,
+    link: Arc<Link>,
+    life: Arc<Life>,
+}
+
+/// What is known of a machine's beginning and end.
+#[derive(Default)]
+struct Life {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// The launcher's answer is still to come.
+    expected: Option<Pending>,
+    pid: Option<u32>,
+    greeted: bool,
+    /// Why it could not be made.
+    broken: Option<Fault>,
+    ended: Option<Exit>,
+    paused: bool,
+}
+
+/// The state of a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    /// Asked for, not answering yet.
+    Created,
+    /// It runs.
+    Running,
+    /// All its processes stand still.
+    Paused,
+    /// It has ended.
+    Stopped,
+}
+
+impl Machine {
+    pub(crate) fn begin(engine: Engine, name: &str, number: u32, socket: OwnedFd) -> Result<Machine, Fault> {
+        let life = Arc::new(Life::default());
+        let handler = Box::new(AgentHandler { life: Arc::clone(&life) });
+        let link = Arc::new(Link::new(name, socket, 1, handler).doing("reach the machine")?);
+        Ok(Machine { core: Arc::new(Core { name: name.into(), number, engine, link, life }) })
+    }
+
+    pub(crate) fn core(&self) -> Arc<Core> {
+        Arc::clone(&self.core)
+    }
+
+    /// Its name in its testbed.
+    pub fn name(&self) -> &str {
+        &self.core.name
+    }
+
+    /// Its number at its launcher.
+    pub(crate) fn number(&self) -> u32 {
+        self.core.number
+    }
+
+    /// The engine that keeps it.
+    pub fn engine(&self) -> &Engine {
+        &self.core.engine
+    }
+
+    /// Process 1, as the host counts. Waits until the launcher has made it.
+    ///
+    /// # Errors
+    /// Why it could not be made.
+    pub fn pid(&self) -> Result<u32, Fault> {
+        self.core.settle()?;
+        lock(&self.core.life.state)
+            .pid
+            .ok_or_else(|| self.fault(FaultKind::State, "find a machine that has ended"))
+    }
+
+    /// Waits until the agent answers.
+    ///
+    /// # Errors
+    /// Why the machine could not be made, or a timeout.
+    pub fn wait_started(&self, deadline: Duration) -> Result<(), Fault> {
+        let end = Instant::now() + deadline;
+        let mut state = lock(&self.core.life.state);
+        while !state.greeted {
+            if state.broken.is_some() || state.ended.is_some() || self.core.link.gone().is_some() {
+                drop(state);
+                let gone = || self.fault(FaultKind::Protocol, "start: process 1 has gone");
+                return Err(self.core.explain(self.core.link.gone().unwrap_or_else(gone)));
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(
+                    self.fault(FaultKind::Timeout, format!("start within {} s", deadline.as_secs_f32()))
+                );
+            }
+            state = self
+                .core
+                .life
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .0;
+        }
+        Ok(())
+    }
+
+    /// How it is.
+    pub fn condition(&self) -> Condition {
+        let state = lock(&self.core.life.state);
+        match &*state {
+            State { ended: Some(_), .. } | State { broken: Some(_), .. } => Condition::Stopped,
+            State { paused: true, .. } => Condition::Paused,
+            State { greeted: true, .. } => Condition::Running,
+            _ => Condition::Created,
+        }
+    }
+
+    /// Kills all its processes, at once, and waits until none is left.
+    ///
+    /// # Errors
+    /// When the launcher is gone, or it takes longer than `deadline`.
+    pub fn kill(&self, deadline: Duration) -> Result<(), Fault> {
+        self.start_kill()?;
+        self.wait_ended(deadline).map(|_| ())
+    }
+
+    /// Kills all its processes without waiting for their end.
+    ///
+    /// # Errors
+    /// When the launcher is gone.
+    pub fn start_kill(&self) -> Result<(), Fault> {
+        if lock(&self.core.life.state).ended.is_none() {
+            self.core.engine.send_order(&Order::Kill { machine: self.core.number }, Vec::new())?;
+        }
+        Ok(())
+    }
+
+    /// Waits until no process of it is left.
+    ///
+    /// # Errors
+    /// A timeout.
+    pub fn wait_ended(&self, deadline: Duration) -> Result<Exit, Fault> {
+        let end = Instant::now() + deadline;
+        let mut state = lock(&self.core.life.state);
+        loop {
+            if let Some(how) = state.ended {
+                return Ok(how);
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(
+                    self.fault(FaultKind::Timeout, format!("stop within {} s", deadline.as_secs_f32()))
+                );
+            }
+            state = self
+                .core
+                .life
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// Stops all its processes where they are.
+    ///
+    /// # Errors
+    /// When it does not run, or the host has no cgroup v2.
+    pub fn pause(&self) -> Result<(), Fault> {
+        self.freeze(true)
+    }
+
+    /// Lets its processes go on.
+    ///
+    /// # Errors
+    /// When it is not paused.
+    pub fn resume(&self) -> Result<(), Fault> {
+        self.freeze(false)
+    }
+
+    fn freeze(&self, frozen: bool) -> Result<(), Fault> {
+        self.core.settle()?;
+        {
+            let state = lock(&self.core.life.state);
+            if state.ended.is_some() || state.paused == frozen {
+                let what = if frozen {
+                    "pause a machine that does not run"
+                } else {
+                    "resume a machine that is not paused"
+                };
+                return Err(self.fault(FaultKind::State, what));
+            }
+        }
+        let order = Order::Freeze { machine: self.core.number, frozen };
+        self.core.engine.order(&order).map_err(|f| f.on(self.name()))?;
+        lock(&self.core.life.state).paused = frozen;
+        Ok(())
+    }
+
+    /// Asks the agent something small.
+    pub(crate) fn ask(&self, request: Request) -> Result<Reply, Fault> {
+        self.ask_within(request, Vec::new(), Some(ANSWER))
+    }
+
+    /// Asks the agent and waits for the end of what was asked, or until `deadline` has passed.
+    pub(crate) fn ask_within(
+        &self,
+        request: Request,
+        fds: Vec<OwnedFd>,
+        deadline: Option<Duration>,
+    ) -> Result<Reply, Fault> {
+        let (channel, events) = self.open(request, fds)?;
+        let end = deadline.map(|d| Instant::now() + d);
+        loop {
+            let event = match end {
+                None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(end) => events.recv_timeout(end.saturating_duration_since(Instant::now())),
+            };
+            match event {
+                Ok(Event::Frame(frame, _)) if frame.kind == Kind::Reply => return self.reply(&frame),
+                Ok(Event::Frame(..)) => {}
+                Ok(Event::Gone(fault)) => return Err(self.core.explain(fault)),
+                Err(RecvTimeoutError::Timeout) => {
+                    let _ = self.core.link.send_raw(channel, Kind::Abort, &[]);
+                    return Err(self.fault(FaultKind::Timeout, "get an answer from the agent").hint(
+                        "the machine may be paused, out of memory, or its process 1 no longer itself",
+                    ));
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(self.fault(FaultKind::State, "ask a machine that is gone"));
+                }
+            }
+        }
+    }
+
+    /// Opens a channel to the agent.
+    pub(crate) fn open(
+        &self,
+        request: Request,
+        fds: Vec<OwnedFd>,
+    ) -> Result<(u32, std::sync::mpsc::Receiver<Event>), Fault> {
+        let open = Open { machine: String::new(), request };
+        self.core.link.open(Kind::Open, &open, fds).map_err(|f| self.core.explain(f))
+    }
+
+    pub(crate) fn reply(&self, frame: &Frame) -> Result<Reply, Fault> {
+        match frame.message("reply") {
+            Ok(Reply::Failed(mut fault)) => {
+                // A machine speaks for itself only, whatever it says.
+                fault.machine = Some(self.name().to_owned());
+                Err(fault)
+            }
+            Ok(reply) => Ok(reply),
+            Err(e) => Err(self.fault(FaultKind::Protocol, format!("understand the agent: {e}"))),
+        }
+    }
+
+    /// Runs one of the agent's tools that neither reads nor writes a stream.
+    ///
+    /// # Errors
+    /// What the tool could not do, or a timeout.
+    pub fn tool(&self, tool: Tool, deadline: Duration) -> Result<Report, Fault> {
+        let tooling = Tooling {
+            tool,
+            input: Source::Null,
+            output: Sink::Null,
+            deadline_ms: Some(deadline.as_millis() as u64),
+        };
+        // The agent keeps the deadline; this one is for an agent that does not.
+        let reply = self.ask_within(Request::Tool(tooling), Vec::new(), Some(deadline + ANSWER))?;
+        self.report(reply)
+    }
+
+    pub(crate) fn report(&self, reply: Reply) -> Result<Report, Fault> {
+        match reply {
+            Reply::Ended { report: Some(report), .. } => Ok(report),
+            Reply::Ended { timed_out: true, .. } => Err(self.fault(FaultKind::Timeout, "finish in time")),
+            other => Err(self.fault(FaultKind::Protocol, format!("get a report; the answer was {other:?}"))),
+        }
+    }
+
+    pub(crate) fn fault(&self, kind: FaultKind, operation: impl Into<String>) -> Fault {
+        Fault::new(kind, operation).on(self.name())
+    }
+}
+
+impl fmt::Debug for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Machine({}, {:?})", self.core.name, self.condition())
+    }
+}
+
+impl Core {
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+
+    pub(crate) fn expect(&self, pending: Pending) {
+        lock(&self.life.state).expected = Some(pending);
+    }
+
+    pub(crate) fn ended(&self, how: Exit) {
+        lock(&self.life.state).ended = Some(how);
+        self.life.changed.notify_all();
+        self.link.close(Fault::new(FaultKind::State, "the machine has ended").on(&self.name));
+    }
+
+    /// Takes the launcher's answer, if it is still to come.
+    fn settle(&self) -> Result<(), Fault> {
+        let expected = lock(&self.life.state).expected.take();
+        if let Some(pending) = expected {
+            let outcome = pending.wait();
+            let mut state = lock(&self.life.state);
+            match outcome {
+                Ok((testbed_agent::launch::Outcome::Made { pid }, _)) => state.pid = Some(pid),
+                Ok(_) => {}
+                Err(fault) => {
+                    state.broken.get_or_insert(fault.on(&self.name));
+                }
+            }
+        }
+        match &lock(&self.life.state).broken {
+            Some(fault) => Err(fault.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// The reason behind a connection that is gone, if there is a better one.
+    fn explain(&self, fault: Fault) -> Fault {
+        self.settle().err().unwrap_or(fault).on(&self.name)
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        if lock(&self.life.state).ended.is_none() {
+            let _ = self.engine.send_order(&Order::Kill { machine: self.number }, Vec::new());
+        }
+        self.link.close(Fault::new(FaultKind::State, "the machine was let go").on(&self.name));
+    }
+}
+
+struct AgentHandler {
+    life: Arc<Life>,
+}
+
+impl Handler for AgentHandler {
+    fn take(&self, _: &Link, frame: Frame, _: Vec<OwnedFd>) -> Result<(), FrameError> {
+        match (frame.channel, frame.kind) {
+            (0, Kind::Hello) => {
+                frame.message::<Hello>("hello")?.agree()?;
+                lock(&self.life.state).greeted = true;
+                self.life.changed.notify_all();
+                Ok(())
+            }
+            (0, Kind::Reply) => {
+                if let Reply::Failed(mut fault) = frame.message("reply")? {
+                    fault.machine = None;
+                    lock(&self.life.state).broken.get_or_insert(fault);
+                }
+                Ok(())
+            }
+            // The end of something that nobody waits for any more.
+            (_, Kind::Reply | Kind::Note | Kind::Data | Kind::End | Kind::Credit) => Ok(()),
+            _ => Err(FrameError::Body("direction")),
+        }
+    }
+
+    fn closed(&self, _: &Fault) {
+        self.life.changed.notify_all();
+    }
+}

@@ -1,0 +1,162 @@
+//! What a copy of a testbed offers of all this.
+
+use super::capture::{self, Capture};
+use super::forward::{self, Forward};
+use super::recent::{Depth, Watched, Watcher};
+use super::switch::Mac;
+use super::uplink::{self, Uplink};
+use crate::bed::Bed;
+use crate::{Machine, spec};
+use rustix::fd::OwnedFd;
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+use testbed_agent::launch::Order;
+use testbed_agent::{Fault, FaultKind};
+
+impl Bed {
+    /// Captures a network as pcapng, as it comes.
+    ///
+    /// # Errors
+    /// When there is no such network, and those of [`Capture::start`].
+    pub fn capture<W: Write + Send + 'static>(
+        &self,
+        options: capture::Options,
+        output: W,
+    ) -> Result<Capture, Fault> {
+        Capture::start(self.packet_socket(&options.name)?, options, output)
+    }
+
+    /// Keeps the last packets of a network from now on.
+    ///
+    /// # Errors
+    /// When there is no such network, and those of [`Watcher::watch`].
+    pub fn watch(&self, watcher: &Watcher, network: &str, depth: Depth) -> Result<Watched, Fault> {
+        watcher.watch(self.packet_socket(network)?, depth)
+    }
+
+    /// Gives each network its way out that the file asks for; they last as long as the bed. `options` hold for all of
+    /// them, but for the MTU, which is the network's.
+    ///
+    /// # Errors
+    /// Where the host has no `/dev/net/tun` that can be used, and those of [`Uplink::start`].
+    pub(crate) fn start_uplinks(&self, options: &uplink::Options) -> Result<(), Fault> {
+        for network in self.spec().networks() {
+            if network.uplink().is_some() {
+                let uplink = self.start_uplink(network, options)?;
+                self.attach(Box::new(uplink));
+            }
+        }
+        Ok(())
+    }
+
+    fn start_uplink(&self, network: &spec::Network, options: &uplink::Options) -> Result<Uplink, Fault> {
+        let missing = || Fault::new(FaultKind::NotFound, format!("no network `{}`", network.name()));
+        let number = self.network_number(network.name()).ok_or_else(missing)?;
+        let fabric = self.fabric().ok_or_else(missing)?;
+        let trunk = only(self.engine().order(&Order::OpenTrunk { fabric, network: number })?)?;
+        let gateway: Vec<(IpAddr, u8)> = network
+            .uplink()
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|ip| {
+                let subnet = network.subnets().iter().find(|subnet| subnet.contains(*ip))?;
+                Some((*ip, subnet.prefix()))
+            })
+            .collect();
+        let options = uplink::Options { mtu: network.mtu(), ..options.clone() };
+        Uplink::start(trunk, &gateway, gateway_mac(number), options)
+    }
+
+    /// Publishes the ports of all machines on the host, for as long as the bed lasts, each at the address that
+    /// `place` chooses. Returns where each listens.
+    ///
+    /// # Errors
+    /// When an address is taken.
+    pub fn publish_ports(
+        &self,
+        place: impl Fn(&spec::Machine, &spec::Port) -> SocketAddr,
+    ) -> Result<Vec<Published>, Fault> {
+        let mut all = Vec::new();
+        for machine in self.spec().machines() {
+            for port in machine.ports() {
+                let forward = self.publish(machine.name(), port.machine(), place(machine, port))?;
+                let (machine, port) = (machine.name().to_owned(), port.machine());
+                all.push(Published { machine, port, host: forward.local_addr() });
+                self.attach(Box::new(forward));
+            }
+        }
+        Ok(all)
+    }
+
+    /// Publishes a port of a machine on the host.
+    ///
+    /// # Errors
+    /// When there is no such machine, or the address is taken.
+    pub fn publish(&self, machine: &str, port: u16, at: SocketAddr) -> Result<Forward, Fault> {
+        let dial = self.dialler(machine, port)?;
+        Forward::start(at, dial)
+    }
+
+    /// Connects to a TCP port of a machine, as its neighbour process: also to what listens on its loopback only.
+    ///
+    /// # Errors
+    /// What the machine answers, and [`FaultKind::Timeout`] if it does not within `wait`.
+    pub fn connect(&self, machine: &str, port: u16, wait: Duration) -> Result<OwnedFd, Fault> {
+        let what = |fault: Fault| {
+            let operation = format!("connect to port {port}");
+            Fault { operation, ..fault }.on(machine)
+        };
+        let socket = self.dialler(machine, port)?().map_err(what)?;
+        forward::wait_connected(&socket, wait).map_err(what)?;
+        Ok(socket)
+    }
+
+    /// What connects to a port of a machine: by its loopback, where what listens on all addresses listens too, and then
+    /// by each of its addresses.
+    fn dialler(
+        &self,
+        machine: &str,
+        port: u16,
+    ) -> Result<impl Fn() -> Result<OwnedFd, Fault> + Send + 'static, Fault> {
+        let machine = self.find(machine)?.clone();
+        let spec = self.spec().machine(machine.name());
+        let interfaces = spec.map(spec::Machine::interfaces).unwrap_or_default().iter();
+        let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        let own = interfaces.flat_map(|i| i.addresses()).map(|a| a.ip());
+        let addresses: Vec<SocketAddr> =
+            loopback.into_iter().chain(own).map(|ip| SocketAddr::new(ip, port)).collect();
+        Ok(move || {
+            let number = started(&machine)?.number();
+            let open = |ipv6| only(machine.engine().order(&Order::OpenSocket { machine: number, ipv6 })?);
+            forward::dial(&addresses, open)
+        })
+    }
+}
+
+/// A port of a machine that the host publishes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The machine.
+    pub machine: String,
+    /// Its port.
+    pub port: u16,
+    /// Where the host listens.
+    pub host: SocketAddr,
+}
+
+/// A machine that its launcher has made.
+fn started(machine: &Machine) -> Result<&Machine, Fault> {
+    machine.pid().map(|_| machine)
+}
+
+/// The one descriptor that was asked for.
+fn only(fds: Vec<OwnedFd>) -> Result<OwnedFd, Fault> {
+    fds.into_iter().next().ok_or_else(|| Fault::new(FaultKind::Protocol, "get a descriptor of the launcher"))
+}
+
+/// The uplink's address on a network: locally administered, and not of those that machines are given.
+fn gateway_mac(network: u32) -> Mac {
+    let [_, b, c, d] = network.to_be_bytes();
+    [0x06, 0x75, 0x70, b, c, d]
+}

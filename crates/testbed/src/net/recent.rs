@@ -1,0 +1,253 @@
+//! The last packets of each network, kept for whoever wants to know why a test failed.
+//!
+//! One thread watches all networks of a keeper. The kernel cuts packets to their headers before it hands them over, and
+//! hands them over in blocks, so that watching costs next to nothing; they are put into words only when asked for.
+
+use super::capture::ring;
+use super::wake::Bell;
+use rustix::event::epoll;
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use std::collections::{HashMap, VecDeque};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use testbed_agent::capture::Recorder;
+use testbed_agent::describe::describe;
+use testbed_agent::filter::{Filter, Link};
+use testbed_agent::{Doing as _, Fault, FaultKind};
+use testbed_sys::packet::{Packet, Ring, RingSize};
+
+/// Bytes kept of each packet: enough for the headers that are put into words.
+const SNAP: u32 = 192;
+/// After so many milliseconds the kernel hands over what it has.
+const RETIRE_MS: u32 = 20;
+/// 512 KiB for a network: a burst of two thousand packets.
+const RING: RingSize = RingSize { block: 64 * 1024, blocks: 8, retire_ms: RETIRE_MS };
+
+/// How much is kept of a network.
+#[derive(Clone, Copy, Debug)]
+pub struct Depth {
+    /// The most packets.
+    pub packets: usize,
+    /// Not those that are older than this when they are asked for.
+    pub age: Duration,
+}
+
+impl Default for Depth {
+    /// 200 packets of the last 30 seconds.
+    fn default() -> Depth {
+        Depth { packets: 200, age: Duration::from_secs(30) }
+    }
+}
+
+/// A packet that passed a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// When, in nanoseconds since 1970.
+    pub time_ns: u64,
+    /// What it was, in one line as of tcpdump(8).
+    pub text: String,
+}
+
+type Kept = Arc<Mutex<VecDeque<Cut>>>;
+
+/// A packet, cut.
+#[derive(Debug)]
+struct Cut {
+    time_ns: u64,
+    length: u32,
+    head: Box<[u8]>,
+}
+
+/// The watcher of all networks of a keeper. Its thread starts with the first of them.
+#[derive(Debug, Default)]
+pub struct Watcher {
+    thread: Mutex<Option<Running>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    bell: Arc<Bell>,
+    orders: Option<Sender<Order>>,
+    thread: Option<JoinHandle<()>>,
+    next: u64,
+}
+
+enum Order {
+    Watch { number: u64, ring: Ring, kept: Kept, depth: Depth },
+    Forget(u64),
+}
+
+/// A network that is watched. Dropping it ends that, at no cost to whoever drops it.
+#[derive(Debug)]
+pub struct Watched {
+    number: u64,
+    kept: Kept,
+    depth: Depth,
+    orders: Sender<Order>,
+    bell: Arc<Bell>,
+}
+
+impl Watcher {
+    /// A watcher of nothing yet.
+    pub fn new() -> Watcher {
+        Watcher::default()
+    }
+
+    /// Watches a network. `socket` is what the launcher handed over.
+    ///
+    /// # Errors
+    /// Limits of the system.
+    pub fn watch(&self, socket: OwnedFd, depth: Depth) -> Result<Watched, Fault> {
+        let mut recorder = Recorder::new(Filter::all(), 0, SNAP);
+        let ring = ring(socket, &mut recorder, RING, String::new())?;
+        let gone = || Fault::new(FaultKind::State, "watch a network: the watcher has ended");
+        let mut running = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = match &mut *running {
+            Some(running) => running,
+            none => none.insert(Running::start()?),
+        };
+        let number = running.next;
+        running.next += 1;
+        let kept = Kept::default();
+        let orders = running.orders.clone().ok_or_else(gone)?;
+        let order = Order::Watch { number, ring, kept: kept.clone(), depth };
+        orders.send(order).map_err(|_| gone())?;
+        running.bell.ring();
+        Ok(Watched { number, kept, depth, orders, bell: running.bell.clone() })
+    }
+}
+
+impl Watched {
+    /// The last packets, oldest first. Waits some 40 milliseconds for what the kernel has not handed over yet.
+    pub fn last(&self) -> Vec<Seen> {
+        std::thread::sleep(Duration::from_millis(u64::from(2 * RETIRE_MS)));
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let oldest = now.saturating_sub(self.depth.age).as_nanos() as u64;
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter()
+            .filter(|cut| cut.time_ns >= oldest)
+            .map(|cut| Seen { time_ns: cut.time_ns, text: describe(Link::Ethernet, &cut.head, cut.length) })
+            .collect()
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        // If the watcher has ended, there is nothing to forget.
+        let _ = self.orders.send(Order::Forget(self.number));
+        self.bell.ring();
+    }
+}
+
+/// The bell's number among those of networks.
+const BELL: u64 = u64::MAX;
+
+impl Running {
+    fn start() -> Result<Running, Fault> {
+        let poll = epoll::create(epoll::CreateFlags::CLOEXEC).doing("make a poll")?;
+        let bell = Arc::new(Bell::new().doing("make a bell")?);
+        epoll::add(&poll, &*bell, epoll::EventData::new_u64(BELL), epoll::EventFlags::IN)
+            .doing("watch the bell")?;
+        let (orders, received) = channel();
+        let rung = bell.clone();
+        let thread = std::thread::Builder::new()
+            .name("testbed-recent".into())
+            .spawn(move || live(&poll, &rung, &received))
+            .doing("start the watcher")?;
+        Ok(Running { bell, orders: Some(orders), thread: Some(thread), next: 0 })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.orders = None;
+        self.bell.ring();
+        // It ends when the last network that is watched has been dropped, which nobody shall wait for here.
+        drop(self.thread.take());
+    }
+}
+
+struct Network {
+    ring: Ring,
+    kept: Kept,
+    depth: Depth,
+}
+
+fn live(poll: &OwnedFd, bell: &Bell, orders: &Receiver<Order>) {
+    let mut networks: HashMap<u64, Network> = HashMap::new();
+    let mut events = Vec::with_capacity(32);
+    loop {
+        events.clear();
+        match epoll::wait(poll, rustix::buffer::spare_capacity(&mut events), None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => return,
+        }
+        for event in &events {
+            match event.data.u64() {
+                BELL => {
+                    bell.hush();
+                    if !take_orders(poll, orders, &mut networks) {
+                        return;
+                    }
+                }
+                number => {
+                    if let Some(network) = networks.get_mut(&number) {
+                        network.drain();
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Returns whether there is anybody who could give further ones.
+fn take_orders(poll: &OwnedFd, orders: &Receiver<Order>, networks: &mut HashMap<u64, Network>) -> bool {
+    loop {
+        match orders.try_recv() {
+            Ok(Order::Watch { number, ring, kept, depth }) => {
+                let data = epoll::EventData::new_u64(number);
+                // A network that cannot be watched has no last packets.
+                if epoll::add(poll, &ring, data, epoll::EventFlags::IN).is_ok() {
+                    networks.insert(number, Network { ring, kept, depth });
+                }
+            }
+            Ok(Order::Forget(number)) => {
+                networks.remove(&number);
+            }
+            Err(TryRecvError::Empty) => return true,
+            Err(TryRecvError::Disconnected) => return false,
+        }
+    }
+}
+
+impl Network {
+    fn drain(&mut self) {
+        while let Some(mut block) = self.ring.next_block() {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            while let Some(packet) = block.next_packet() {
+                if kept.len() >= self.depth.packets {
+                    kept.pop_front();
+                }
+                kept.push_back(cut(&packet));
+            }
+        }
+    }
+}
+
+/// The head of a packet, its tag back in place.
+fn cut(packet: &Packet<'_>) -> Cut {
+    const ADDRESSES: usize = 12;
+    let data = &packet.data[..packet.data.len().min(SNAP as usize)];
+    let (head, length) = match packet.tag {
+        Some(tag) if data.len() >= ADDRESSES => {
+            let (addresses, rest) = data.split_at(ADDRESSES);
+            let tag = [tag.protocol.to_be_bytes(), tag.control.to_be_bytes()].concat();
+            ([addresses, &tag, rest].concat().into(), packet.length + 4)
+        }
+        _ => (data.into(), packet.length),
+    };
+    Cut { time_ns: packet.time_ns, length, head }
+}

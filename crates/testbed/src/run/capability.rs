@@ -1,0 +1,105 @@
+//! What the host's kernel can do, of what a testbed needs.
+
+use crate::plan::Host;
+use crate::spec::{Need, Testbed};
+use std::fs;
+use std::path::Path;
+
+/// What stands for a capability in a kernel: the module, and a symbol where it is built in.
+const KNOWN: &[(&str, &str, &str)] = &[
+    ("bonding", "bonding", "bond_setup"),
+    ("bridge", "bridge", "br_dev_setup"),
+    ("dummy", "dummy", "dummy_setup"),
+    ("ifb", "ifb", "ifb_setup"),
+    ("ipvlan", "ipvlan", "ipvlan_link_setup"),
+    ("macvlan", "macvlan", "macvlan_common_setup"),
+    ("netem", "sch_netem", "netem_enqueue"),
+    ("nftables", "nf_tables", "nft_do_chain"),
+    ("tun", "tun", "tun_chr_open"),
+    ("veth", "veth", "veth_setup"),
+    ("vlan", "8021q", "vlan_setup"),
+    ("vrf", "vrf", "vrf_setup"),
+    ("vxlan", "vxlan", "vxlan_setup"),
+    ("wireguard", "wireguard", "wg_setup"),
+];
+
+/// Looks at this host for what a testbed's machines and tests need. What nobody needs is not looked for.
+pub fn host_for(testbed: &Testbed) -> Host {
+    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    let machines = testbed.machines().iter().flat_map(|machine| machine.needs());
+    let tests = testbed.tests().iter().flat_map(|test| test.needs());
+    let mut modules = Modules::new(&kernel);
+    let capabilities = machines.chain(tests).map(Need::as_str).filter(|need| modules.can(need));
+    let capabilities = capabilities.map(str::to_owned).collect();
+    Host { kernel, capabilities }
+}
+
+/// The modules of the running kernel; its lists are read when they are first asked for.
+struct Modules {
+    folder: std::path::PathBuf,
+    lists: Option<String>,
+    symbols: Option<String>,
+}
+
+impl Modules {
+    fn new(kernel: &str) -> Modules {
+        Modules { folder: Path::new("/lib/modules").join(kernel), lists: None, symbols: None }
+    }
+
+    fn can(&mut self, need: &str) -> bool {
+        match need.strip_prefix("module:") {
+            Some(module) => self.has_module(module),
+            None => KNOWN
+                .iter()
+                .find(|(name, ..)| *name == need)
+                .is_some_and(|(_, module, symbol)| self.has_module(module) || self.has_symbol(symbol)),
+        }
+    }
+
+    /// Loaded, built in, or there to be loaded. The kernel takes `-` and `_` for the same here.
+    fn has_module(&mut self, module: &str) -> bool {
+        let module = module.replace('-', "_");
+        if Path::new("/sys/module").join(&module).exists() {
+            return true;
+        }
+        let folder = &self.folder;
+        let lists = self.lists.get_or_insert_with(|| {
+            let read = |name| fs::read_to_string(folder.join(name)).unwrap_or_default();
+            read("modules.builtin") + &read("modules.dep")
+        });
+        lists.lines().filter_map(module_of).any(|name| name.replace('-', "_") == module)
+    }
+
+    fn has_symbol(&mut self, symbol: &str) -> bool {
+        let symbols =
+            self.symbols.get_or_insert_with(|| fs::read_to_string("/proc/kallsyms").unwrap_or_default());
+        symbols.lines().any(|line| line.split_ascii_whitespace().nth(2) == Some(symbol))
+    }
+}
+
+/// The module that a line of `modules.dep` or `modules.builtin` (modules.dep(5)) is about:
+/// `kernel/net/8021q/8021q.ko.xz: …`.
+fn module_of(line: &str) -> Option<&str> {
+    let path = line.split(':').next()?;
+    let file = path.rsplit('/').next()?;
+    file.split_once(".ko").map(|(name, _)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_both_lists() {
+        assert_eq!(module_of("kernel/net/8021q/8021q.ko.xz: kernel/net/802/mrp.ko.xz"), Some("8021q"));
+        assert_eq!(module_of("kernel/drivers/net/tun.ko"), Some("tun"));
+        assert_eq!(module_of(""), None);
+    }
+
+    #[test]
+    fn what_no_kernel_has() {
+        let mut modules = Modules::new("0.0.0");
+        assert!(!modules.can("module:no_such_module_of_ours"));
+        assert!(!modules.can("no-such-need"));
+    }
+}

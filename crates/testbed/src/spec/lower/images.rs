@@ -1,0 +1,217 @@
+use super::section::Section;
+use super::{Checker, graph, overlaid};
+use crate::spec::files::FileKind;
+use crate::spec::model::{Base, Image, Step};
+use crate::spec::name::nearest;
+use crate::spec::problem::{Place, Problem, ProblemKind, listed, quoted};
+use std::collections::HashMap;
+
+/// The images of a testbed while machines may still add to them.
+pub(super) struct Images<'a> {
+    /// The declared ones.
+    declared: Vec<(Image, &'a Place)>,
+    /// Where the base of each is written.
+    base_places: Vec<Place>,
+    numbers: HashMap<&'a str, usize>,
+    /// Those that machines name directly: a base alone.
+    direct: Vec<Image>,
+}
+
+impl Checker<'_> {
+    pub(super) fn images<'a>(&mut self, root: &Section<'a>) -> Images<'a> {
+        let mut images = Images {
+            declared: Vec::new(),
+            base_places: Vec::new(),
+            numbers: HashMap::new(),
+            direct: Vec::new(),
+        };
+        let Some(table) = root.get("images") else { return images };
+        for (number, entry) in table.entries().iter().enumerate() {
+            images.numbers.insert(&entry.key, number);
+        }
+        for entry in table.entries() {
+            self.image_name(&entry.key, &entry.at);
+            let section = root.item("images", &entry.value);
+            let image = Image {
+                name: entry.key.clone(),
+                base: section
+                    .text("base")
+                    .and_then(|(text, place)| self.base(text, place, &images))
+                    .unwrap_or(Base::Host),
+                steps: self.steps(&section),
+                env: self.env(&section.entries("env")),
+            };
+            images.base_places.push(section.text("base").map_or(&entry.at, |(_, place)| place).clone());
+            images.declared.push((image, &entry.at));
+        }
+        images
+    }
+
+    fn image_name(&mut self, name: &str, place: &Place) {
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let message = if name == "host" {
+            "`host` is the host's own root".to_owned()
+        } else if name.is_empty()
+            || !name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            || !name.chars().all(legal)
+        {
+            format!("{} cannot be the name of an image", quoted(name))
+        } else {
+            return;
+        };
+        let rule = "choose a name of letters, digits, `.`, `_` and `-`";
+        self.report(Problem::error(ProblemKind::BadName, place, message).help(rule));
+    }
+
+    fn steps(&mut self, section: &Section<'_>) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let packages = section.texts("packages");
+        for (package, place) in &packages {
+            let legal = |c: char| {
+                c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | ':' | '=' | '~' | '/')
+            };
+            if !package.starts_with(|c: char| c.is_ascii_alphanumeric()) || !package.chars().all(legal) {
+                self.error(
+                    ProblemKind::BadValue,
+                    place,
+                    format!("{} is not the name of a package", quoted(package)),
+                );
+            }
+        }
+        self.unique("package", packages.iter().copied());
+        if !packages.is_empty() {
+            steps.push(Step::Packages(packages.into_iter().map(|(package, _)| package.to_owned()).collect()));
+        }
+        let files = self.file_entries(section);
+        if !files.is_empty() {
+            steps.push(Step::Files(files));
+        }
+        steps
+            .extend(section.texts("run").into_iter().map(|(text, place)| Step::Run(self.shell(text, place))));
+        steps
+    }
+
+    /// What lies below an image or, directly, a machine.
+    fn base(&mut self, text: &str, place: &Place, images: &Images<'_>) -> Option<Base> {
+        if text == "host" {
+            return Some(Base::Host);
+        }
+        if images.numbers.contains_key(text) {
+            return Some(Base::Image(text.to_owned()));
+        }
+        if let Some(codename) = text.strip_prefix("debian:") {
+            if !codename.is_empty() && codename.bytes().all(|byte| byte.is_ascii_lowercase()) {
+                return Some(Base::Debian(codename.to_owned()));
+            }
+            let problem = Problem::error(
+                ProblemKind::BadValue,
+                place,
+                format!("{} is not a release of Debian", quoted(codename)),
+            );
+            self.report(problem.help("write its code name: `debian:bookworm`"));
+            return None;
+        }
+        const TAR: [&str; 5] = [".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.zst"];
+        if text.contains('/')
+            || text == "."
+            || text == ".."
+            || TAR.iter().any(|suffix| text.ends_with(suffix))
+        {
+            return self.existing(text, place).map(|(path, kind)| match kind {
+                FileKind::File { .. } => Base::Tar(path),
+                FileKind::Folder if self.files.kind(&path.join("oci-layout")).is_some() => Base::Oci(path),
+                FileKind::Folder => Base::Folder(path),
+            });
+        }
+        let problem =
+            Problem::error(ProblemKind::UnknownName, place, format!("there is no image {}", quoted(text)));
+        let known = || images.numbers.keys().copied();
+        let near = nearest(text, known().chain(["host"])).map(|near| format!("did you mean `{near}`? "));
+        let mut declared: Vec<&str> = known().collect();
+        declared.sort_by_key(|name| images.numbers[name]);
+        let ways = "an image is one of [images], `host`, `debian:CODENAME`, or a path with a `/` in it";
+        let all =
+            if declared.is_empty() { String::new() } else { format!("; declared: {}", listed(declared)) };
+        self.report(problem.help(near.unwrap_or_default() + ways + &all));
+        None
+    }
+
+    /// The name of the image that a machine's `image` stands for, and whether it is the host's root in the end.
+    pub(super) fn machine_image(
+        &mut self,
+        text: &str,
+        place: &Place,
+        images: &mut Images<'_>,
+    ) -> Option<String> {
+        if !images.numbers.contains_key(text) && images.direct.iter().all(|image| image.name != text) {
+            let base = self.base(text, place, images)?;
+            images.direct.push(Image { name: text.to_owned(), base, steps: Vec::new(), env: Vec::new() });
+        }
+        Some(text.to_owned())
+    }
+
+    /// All images, each after its base, with the variables of its bases.
+    pub(super) fn image_order(&mut self, images: Images<'_>) -> Vec<Image> {
+        let Images { declared, base_places, numbers, direct } = images;
+        let needs: Vec<Vec<usize>> = declared
+            .iter()
+            .map(|(image, _)| match &image.base {
+                Base::Image(name) => numbers.get(name.as_str()).copied().into_iter().collect(),
+                _ => Vec::new(),
+            })
+            .collect();
+        let order = graph::sort(&needs);
+        for cycle in &order.cycles {
+            let names: Vec<&str> = cycle.iter().map(|number| declared[*number].0.name.as_str()).collect();
+            let message = match names.as_slice() {
+                [one] => format!("the image {} is its own base", quoted(one)),
+                _ => format!("the images {} are each other's bases", listed(names.iter().copied())),
+            };
+            let says = |at: usize| {
+                format!("{} is made from {}", quoted(names[at]), quoted(names[(at + 1) % names.len()]))
+            };
+            let mut problem =
+                Problem::error(ProblemKind::Cycle, &base_places[cycle[0]], message).label(says(0));
+            for at in 1..cycle.len() {
+                problem = problem.also(&base_places[cycle[at]], says(at));
+            }
+            self.report(problem.help("one of them must have another base"));
+        }
+        let mut sorted: Vec<Image> = direct;
+        let mut declared: Vec<Option<Image>> = declared.into_iter().map(|(image, _)| Some(image)).collect();
+        for number in order.sorted {
+            let Some(mut image) = declared[number].take() else { continue };
+            if let Base::Image(base) = &image.base
+                && let Some(base) = sorted.iter().find(|known| known.name == *base)
+            {
+                let own = std::mem::take(&mut image.env);
+                image.env = overlaid(&base.env, own);
+            }
+            sorted.push(image);
+        }
+        sorted
+    }
+}
+
+impl Images<'_> {
+    /// Whether an image ends in the host's own root.
+    pub(super) fn is_host(&self, name: &str) -> bool {
+        let mut name = name;
+        // A chain is no longer than the images, unless it is a circle.
+        for _ in 0..=self.declared.len() {
+            let base = match self.numbers.get(name) {
+                Some(number) => &self.declared[*number].0.base,
+                None => match self.direct.iter().find(|image| image.name == name) {
+                    Some(image) => &image.base,
+                    None => return false,
+                },
+            };
+            match base {
+                Base::Host => return true,
+                Base::Image(next) => name = next,
+                _ => return false,
+            }
+        }
+        false
+    }
+}

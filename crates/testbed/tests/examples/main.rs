@@ -1,0 +1,3 @@
+//! The examples, from Rust, on real machines.
+
+mod openvpn;

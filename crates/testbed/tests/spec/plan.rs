@@ -1,0 +1,184 @@
+//! What would be made, and why.
+
+use super::testbed;
+use insta::assert_snapshot;
+use testbed::plan::{Host, Plan, start_order};
+use testbed::spec::Machine;
+
+fn host(capabilities: &[&str]) -> Host {
+    Host {
+        kernel: "6.18.0".into(),
+        capabilities: capabilities.iter().map(|name| (*name).to_owned()).collect(),
+    }
+}
+
+const FILE: &str = r#"
+name = "pair"
+[images.web]
+base = "base"
+run = "make\ninstall"
+files = { "/etc/x" = "gw1.conf", "/etc/y" = { content = "y" } }
+[images.base]
+base = "debian:bookworm"
+packages = ["nginx", "curl"]
+[images.spare]
+base = "./root.tar"
+[networks]
+lan = { subnet = ["10.0.0.0/24", "fd00::/64"], uplink = true }
+wire = { raw = true, mtu = 9000 }
+[machines.client]
+depends = ["web"]
+interfaces = { lan = {}, wire = {} }
+[machines.web]
+image = "web"
+interfaces = { lan = "10.0.0.80" }
+services = ["nginx"]
+limits = { memory = "512M", cpus = 0.5 }
+disk = "128M"
+[machines.tagged]
+image = "base"
+needs = ["vlan"]
+[[tests]]
+name = "fetch"
+on = "client"
+run = "curl web"
+[[tests]]
+name = "first"
+on = "host"
+run = "true"
+group = "g"
+[[tests]]
+name = "alone"
+on = "web"
+run = "false"
+expect = "failure"
+timeout = "90s"
+[[tests]]
+name = "second"
+on = "host"
+run = "true"
+group = "g"
+needs = ["netem"]
+[[tests]]
+name = "third"
+on = "client"
+run = "true"
+group = "g"
+"#;
+
+#[test]
+fn a_plan_says_what_would_be_made_in_which_order_and_why() {
+    assert_snapshot!(Plan::new(&testbed(FILE), &host(&["vlan", "netem"])), @"
+    pair: 4 images, 2 networks, 3 machines, 5 tests in 3 copies
+
+    images
+      host: the host's own root, read-only (for client)
+      base: Debian bookworm, from packages (for tagged; below the image web)
+        + install nginx, curl (`packages` of the image)
+      web: the image base (for web)
+        + put /etc/x from /bed/gw1.conf, /etc/y from the file's text (`files` of the image)
+        + run make … (`run` of the image)
+      spare: the tar file /bed/root.tar (the file declares it; nothing uses it)
+
+    networks
+      lan: 10.0.0.0/24, fd00::/64, mtu 1500, way out by 10.0.0.1, fd00::1; on it: client, web
+      wire: raw, mtu 9000; on it: client
+
+    machines
+      web: image web, shared kernel (it needs nothing special)
+        eth0 on lan: 10.0.0.80/24, ce:89:8f:4d:2d:0e
+        gateway 10.0.0.1
+        services nginx
+        limits memory 512M, cpus 0.5, disk 128M
+      client: image host, shared kernel (it needs nothing special)
+        starts after web
+        eth0 on lan: 10.0.0.2/24, fd00::2/64, da:ad:41:19:9d:25
+        eth1 on wire: no address, 7e:20:62:c6:cd:5f
+        gateway 10.0.0.1, fd00::1
+      tagged: image base, shared kernel (the host's kernel has vlan)
+
+    tests
+      copy 1, of its own
+        fetch on client, at most 60s
+      copy 2, of the group g
+        first on host, at most 60s
+        second on host, at most 60s
+        third on client, at most 60s
+      copy 3, of its own
+        alone on web, at most 90s, expected to fail
+    ");
+}
+
+#[test]
+fn what_the_host_lacks_chooses_the_kernel_and_skips_tests() {
+    let plan = Plan::new(&testbed(FILE), &host(&[]));
+    assert_snapshot!(serde_json::to_string_pretty(&plan.obstacles).unwrap(), @r#"
+    [
+      {
+        "machine": "tagged",
+        "why": "the host's kernel 6.18.0 has no vlan, and own kernels are not available yet in this build",
+        "hint": "load its modules on the host"
+      }
+    ]
+    "#);
+    assert_snapshot!(serde_json::to_string_pretty(&plan.skipped).unwrap(), @r#"
+    [
+      {
+        "id": "second",
+        "why": "the host's kernel 6.18.0 has no netem"
+      }
+    ]
+    "#);
+}
+
+#[test]
+fn kernels_are_chosen_and_explained() {
+    let bed = testbed(
+        r#"
+        [machines]
+        any = {}
+        can = { needs = ["tun", "module:wireguard"] }
+        cannot = { needs = ["vlan"] }
+        must = { kernel = "shared", needs = ["vlan", "netem"] }
+        asks = { kernel = "own", image = "debian:sid" }
+        "#,
+    );
+    let plan = Plan::new(&bed, &host(&["tun", "module:wireguard"]));
+    let chosen: Vec<String> = plan
+        .machines
+        .iter()
+        .map(|machine| format!("{} {:?}: {}", machine.name, machine.kernel, machine.why))
+        .collect();
+    assert_snapshot!(chosen.join("\n"), @"
+    any Shared: it needs nothing special
+    can Shared: the host's kernel has tun, module:wireguard
+    cannot Own: the host's kernel 6.18.0 has no vlan
+    must Shared: the file asks for it
+    asks Own: the file asks for it
+    ");
+    let obstacles: Vec<String> = plan
+        .obstacles
+        .iter()
+        .map(|obstacle| format!("{}: {}; {}", obstacle.machine, obstacle.why, obstacle.hint))
+        .collect();
+    assert_snapshot!(obstacles.join("\n"), @r#"
+    cannot: the host's kernel 6.18.0 has no vlan, and the host's root cannot run on a kernel of its own; load its modules, or give the machine another image, for example `debian:bookworm`
+    must: the host's kernel 6.18.0 has no vlan, netem; load its modules, or leave `kernel = "shared"` away
+    asks: own kernels are not available yet in this build; leave `kernel` away, if the host's kernel will do
+    "#);
+}
+
+#[test]
+fn machines_start_after_those_they_depend_on() {
+    let bed = testbed(
+        r#"
+        [machines]
+        a = { depends = ["c"] }
+        b = {}
+        c = { depends = ["d"], count = 2 }
+        d = {}
+        "#,
+    );
+    let order: Vec<&str> = start_order(&bed).into_iter().map(Machine::name).collect();
+    assert_eq!(order, ["b", "d", "c-1", "c-2", "a"]);
+}
