@@ -1,16 +1,103 @@
 //! The control protocol: what a command, a library or a machine with `control = true` asks of a keeper.
 //!
-//! Requests for a machine's agent are [`crate::agent::Open`] frames, which the keeper relays. What only the keeper
-//! can do is an [`Ask`].
+//! A client opens channels, with odd numbers; programs on a machine come by their agent's own link, on even ones. Two
+//! frames open a channel:
+//!
+//! - [`Kind::Open`](crate::frame::Kind::Open) with an [`Open`](crate::agent::Open) that names a machine: the keeper
+//!   relays all frames of the channel to that machine's agent and back. Only the channel's number changes, so credit
+//!   goes from end to end. It ends with a [`Reply`](crate::agent::Reply).
+//! - [`Kind::Ask`](crate::frame::Kind::Ask) with an [`Ask`]: what only the keeper can do. It ends with an [`Answer`].
+//!   [`Kind::Abort`](crate::frame::Kind::Abort) gives it up; SIGINT or SIGTERM by
+//!   [`Steer::Signal`](crate::agent::Steer::Signal) ends a capture or a log with its answer.
+//!
+//! No descriptors travel. When a client goes, what it opened is aborted.
 
+use crate::agent::Run;
 use crate::fault::Fault;
 use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, SocketAddr};
+
+/// How many channels a client may have open at a time. Further ones are refused.
+pub const MAX_CHANNELS: usize = 128;
 
 /// A request for the keeper itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ask {
-    /// What there is and how it is. Answers [`Answer::Status`].
-    Status,
+    /// What there is and how it is, machines from this one on; as many as fit. Answers [`Answer::Status`].
+    Status {
+        /// How many machines, in the order of the file, to leave out.
+        from: u32,
+    },
+    /// Takes a machine off a network, or puts it back. Answers [`Answer::Done`].
+    Link {
+        /// The machine.
+        machine: String,
+        /// One of its networks; all if none.
+        network: Option<String>,
+        /// Take it off.
+        cut: bool,
+    },
+    /// Captures a network as pcapng, in data frames ([`Stream::Output`](crate::frame::Stream::Output)). Notes
+    /// [`Note::Ready`](crate::agent::Note::Ready) once it sees. Answers [`Answer::Captured`].
+    Capture {
+        /// The network.
+        network: String,
+        /// A filter in the form that docs/reference/filters.md describes; empty for all.
+        filter: String,
+        /// End after so many packets; 0 for never.
+        count: u64,
+        /// Bytes kept of each packet; 0 for all.
+        snap: u32,
+        /// End after so many milliseconds.
+        deadline_ms: Option<u64>,
+    },
+    /// Connects to a TCP port of a machine, also on its loopback. Notes [`Note::Ready`](crate::agent::Note::Ready) once
+    /// connected; then data frames carry the bytes both ways
+    /// ([`Stream::Input`](crate::frame::Stream::Input) and `Output`). Answers [`Answer::Done`] when the machine's side
+    /// has ended.
+    Connect {
+        /// The machine.
+        machine: String,
+        /// The port.
+        port: u16,
+        /// How long connecting may take.
+        wait_ms: u32,
+    },
+    /// Stops all processes of a machine where they are. Answers [`Answer::Done`].
+    Pause {
+        /// The machine.
+        machine: String,
+    },
+    /// Lets them go on. Answers [`Answer::Done`].
+    Resume {
+        /// The machine.
+        machine: String,
+    },
+    /// Kills all processes of a machine, its process 1 included. Answers [`Answer::Done`] when none is left.
+    KillMachine {
+        /// The machine.
+        machine: String,
+    },
+    /// What a service has written, as far as it is kept, in data frames
+    /// ([`Stream::Output`](crate::frame::Stream::Output)). Answers [`Answer::Done`].
+    Logs {
+        /// The machine.
+        machine: String,
+        /// The service.
+        service: String,
+        /// Go on with what it writes from now on, until it ends.
+        follow: bool,
+    },
+    /// Starts a program that outlives this channel. It reads nothing, and what it writes is kept as the log of a
+    /// service that is called `exec-PID`. Answers [`Answer::Started`].
+    Start {
+        /// The machine.
+        machine: String,
+        /// The program; its `stdio` and `deadline_ms` do not count.
+        run: Run,
+    },
+    /// Ends the testbed. Answers [`Answer::Done`] when nothing of its machines is left.
+    Down,
 }
 
 /// The end of an [`Ask`].
@@ -20,6 +107,105 @@ pub enum Answer {
     Done,
     /// It could not be done.
     Failed(Fault),
-    /// A text for people or programs.
-    Status(String),
+    /// What there is.
+    Status(Status),
+    /// A capture has ended.
+    Captured {
+        /// Packets that matched and were written.
+        packets: u64,
+        /// Packets that the kernel dropped because nobody read fast enough.
+        dropped: u64,
+    },
+    /// A program runs.
+    Started {
+        /// Its number in the machine.
+        pid: u32,
+    },
+}
+
+/// A testbed that lives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Its name.
+    pub testbed: String,
+    /// The folder of its file.
+    pub folder: String,
+    /// The names of its networks.
+    pub networks: Vec<String>,
+    /// Its machines, in the order of the file.
+    pub machines: Vec<MachineStatus>,
+    /// There are more machines.
+    pub more: bool,
+}
+
+/// A machine of a testbed that lives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineStatus {
+    /// Its name.
+    pub name: String,
+    /// How it is.
+    pub condition: Condition,
+    /// Its process 1, as the host counts, while it lives.
+    pub pid: Option<u32>,
+    /// Its interfaces.
+    pub interfaces: Vec<InterfaceStatus>,
+    /// Its services, and programs that were started to go on by themselves.
+    pub services: Vec<ServiceStatus>,
+    /// Its ports that the host publishes.
+    pub ports: Vec<PortStatus>,
+}
+
+/// An interface of a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    /// Its name inside.
+    pub name: String,
+    /// The network it is on.
+    pub network: String,
+    /// Its addresses, as the file gives them.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// A service of a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// Its name.
+    pub name: String,
+    /// How it ended, if it has: the status that a shell would show.
+    pub ended: Option<i32>,
+}
+
+/// A port that the host publishes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortStatus {
+    /// The machine's port.
+    pub port: u16,
+    /// Where the host listens.
+    pub host: SocketAddr,
+}
+
+/// The state of a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    /// Asked for, not answering yet.
+    Created,
+    /// It runs.
+    Running,
+    /// All its processes stand still.
+    Paused,
+    /// It has ended.
+    Stopped,
+}
+
+impl Condition {
+    /// Its name, as in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Condition::Created => "created",
+            Condition::Running => "running",
+            Condition::Paused => "paused",
+            Condition::Stopped => "stopped",
+        }
+    }
 }
