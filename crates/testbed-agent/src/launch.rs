@@ -124,6 +124,8 @@ pub enum Order {
         /// Its number.
         machine: u32,
     },
+    /// Done once everything that was asked for before is, clean-up included.
+    Settle,
     /// Changes how an interface takes part in its network.
     SetLink {
         /// The machine.

@@ -34,6 +34,8 @@ impl Namespaces {
     pub const USER: Namespaces = Namespaces(libc::CLONE_NEWUSER as u64);
     /// Network devices, addresses, ports.
     pub const NET: Namespaces = Namespaces(libc::CLONE_NEWNET as u64);
+    /// The root of cgroups.
+    pub const CGROUP: Namespaces = Namespaces(libc::CLONE_NEWCGROUP as u64);
     /// All that a machine has of its own, but for its cgroup namespace: that is rooted where its maker sits, and so
     /// must be unshared by the child once it has been moved ([`unshare_cgroup`]).
     pub const MACHINE: Namespaces = Namespaces(
@@ -44,6 +46,18 @@ impl Namespaces {
             | libc::CLONE_NEWUTS
             | libc::CLONE_NEWIPC) as u64,
     );
+
+    /// These and those.
+    #[must_use]
+    pub const fn and(self, others: Namespaces) -> Namespaces {
+        Namespaces(self.0 | others.0)
+    }
+
+    /// These without those.
+    #[must_use]
+    pub const fn without(self, others: Namespaces) -> Namespaces {
+        Namespaces(self.0 & !others.0)
+    }
 }
 
 /// linux/sched.h; libc's constant is cut to 32 bits.
@@ -96,6 +110,15 @@ pub fn clone(
 fn zeroed_clone_args() -> libc::clone_args {
     // SAFETY: `clone_args` is plain numbers, for which all zeroes is a value: every optional part absent.
     unsafe { std::mem::zeroed() }
+}
+
+/// Goes on as another program, with no environment; comes back only with the reason why it cannot.
+pub fn execute(file: &CStr, arguments: &[&CStr]) -> io::Error {
+    let arguments: Vec<_> = arguments.iter().map(|a| a.as_ptr()).chain([std::ptr::null()]).collect();
+    let environment = [std::ptr::null()];
+    // SAFETY: both lists end with a null pointer and hold texts that end with a NUL byte; all outlive the call.
+    unsafe { libc::execve(file.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+    io::Error::last_os_error()
 }
 
 /// Leaves the process at once: no destructors, no flushing, no exit handlers.

@@ -32,6 +32,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("testbed-agent", &["testbed-sys"]),
     ("testbed", &["testbed-agent", "testbed-subunit", "testbed-sys"]),
     ("testbed-cli", &["testbed", "testbed-agent", "testbed-subunit", "testbed-sys"]),
+    ("testbed-bench", &["testbed", "testbed-agent", "testbed-sys"]),
     ("xtask", &[]),
     ("testbed-fuzz", &["testbed", "testbed-agent", "testbed-subunit"]),
 ];

@@ -181,6 +181,8 @@ impl Launcher {
                 }
             }
             Order::Freeze { machine, frozen } => self.freeze(machine, frozen)?,
+            // Orders are carried out one after another, and nothing is left for later.
+            Order::Settle => {}
             Order::OpenUpper { machine } => {
                 let upper = &self.machine(machine)?.upper;
                 given.push(upper.try_clone().map_err(|e| Fault::system("open upper layer", &e))?);

@@ -68,6 +68,14 @@ impl Engine {
         self.shared.launcher.gone().is_none()
     }
 
+    /// Waits until the launcher has done all that it was told, and has cleaned up behind machines that have ended.
+    ///
+    /// # Errors
+    /// When the launcher is gone.
+    pub fn settle(&self) -> Result<(), Fault> {
+        self.order(&Order::Settle).map(|_| ())
+    }
+
     /// The launcher's process number.
     pub fn launcher_pid(&self) -> u32 {
         lock(&self.shared.process).id()

@@ -111,7 +111,7 @@ impl<'a> Command<'a> {
     pub fn output(mut self) -> Result<Output, Fault> {
         let (input, deadline) = (std::mem::take(&mut self.input), self.deadline);
         let has_input = !input.is_empty();
-        let (mut running, streams) = self.start(has_input, true)?;
+        let (mut running, streams) = self.start_piped(has_input, true)?;
         let collected = running.collect(streams, &input, deadline)?;
         let (exit, timed_out) = running.wait(None)?;
         let Collected { stdout, stderr, truncated } = collected;
@@ -122,10 +122,17 @@ impl<'a> Command<'a> {
     ///
     /// # Errors
     /// As for [`Command::output`].
-    pub fn status(mut self) -> Result<Exit, Fault> {
+    pub fn status(self) -> Result<Exit, Fault> {
+        self.start()?.wait(None).map(|(exit, _)| exit)
+    }
+
+    /// Starts it; what it writes goes nowhere.
+    ///
+    /// # Errors
+    /// As for [`Command::output`].
+    pub fn start(mut self) -> Result<Running, Fault> {
         self.run.stdio = Stdio::Apart { input: Source::Null, output: Sink::Null, error: ErrorSink::Null };
-        let (mut running, _) = self.start(false, false)?;
-        running.wait(None).map(|(exit, _)| exit)
+        self.open(Vec::new(), None)
     }
 
     /// Starts it with pipes on all three of its streams.
@@ -133,7 +140,7 @@ impl<'a> Command<'a> {
     /// # Errors
     /// As for [`Command::output`].
     pub fn spawn(self) -> Result<(Running, Pipes), Fault> {
-        self.start(true, false)
+        self.start_piped(true, false)
     }
 
     /// Starts it with streams that the caller made: pipes or sockets of its own, never a terminal. Without `stderr`,
@@ -167,7 +174,7 @@ impl<'a> Command<'a> {
         self.open(vec![stdout, stderr], Some(wake))
     }
 
-    fn start(mut self, input: bool, waking: bool) -> Result<(Running, Pipes), Fault> {
+    fn start_piped(mut self, input: bool, waking: bool) -> Result<(Running, Pipes), Fault> {
         let mut pipes = Pipes { stdin: None, stdout: None, stderr: None };
         let mut theirs = Vec::new();
         if let Stdio::Apart { input: source, output, error } = &mut self.run.stdio {

@@ -1,0 +1,72 @@
+//! The benches: ours and the floor by turns.
+
+mod commands;
+mod copies;
+mod machines;
+mod thousand;
+mod traffic;
+
+use crate::Outcome;
+use std::sync::Arc;
+use std::time::Duration;
+use testbed::bed::{Bed, HostOnly, Options};
+use testbed::{Engine, spec};
+
+/// Longer than anything here takes.
+const LONG: Duration = Duration::from_secs(120);
+/// Between rounds with several networks: the kernel takes network namespaces down behind our back.
+const GAP: Duration = Duration::from_millis(300);
+
+type Bench = (&'static str, usize, fn(usize) -> Outcome<()>);
+
+/// The name of each, how many rounds a quick look takes, and what it does.
+const ALL: &[Bench] = &[
+    ("one", 200, machines::one),
+    ("five", 20, machines::five),
+    ("run", 10, machines::whole_run),
+    ("copies", 500, copies::copies),
+    ("thousand", 3, thousand::thousand),
+    ("exec", 1000, commands::exec),
+    ("output", 5, commands::output),
+    ("traffic", 5, traffic::traffic),
+];
+
+pub(crate) fn run(names: &[String], rounds: Option<usize>) -> Outcome<()> {
+    let known = |name: &String| ALL.iter().any(|(n, ..)| n == name);
+    if let Some(unknown) = names.iter().find(|n| !known(n)) {
+        return Err(format!("no bench `{unknown}`; {}", crate::USAGE).into());
+    }
+    let load = std::fs::read_to_string("/proc/loadavg")?;
+    crate::say(&format!("load of this host: {}", load.trim()));
+    for (name, usual, bench) in ALL {
+        if names.is_empty() || names.iter().any(|n| n == name) {
+            bench(rounds.unwrap_or(*usual))?;
+        }
+    }
+    Ok(())
+}
+
+fn engine() -> Outcome<Engine> {
+    testbed::host::sweep()?;
+    Ok(Engine::start(testbed::host::setup()?)?)
+}
+
+fn checked(text: &str) -> Outcome<Arc<spec::Testbed>> {
+    let (testbed, problems) = spec::check(text, "testbed.toml", &spec::HostFiles::new("/")?);
+    testbed.map(Arc::new).ok_or_else(|| problems.to_string().into())
+}
+
+fn make(engine: &Engine, spec: &Arc<spec::Testbed>) -> Outcome<Bed> {
+    Ok(Bed::make(engine, spec, &HostOnly, &Options::default())?)
+}
+
+/// Runs `true` in each machine of a copy, all at once, and kills the copy.
+fn use_up(bed: &Bed) -> Outcome<()> {
+    let started: Result<Vec<_>, _> = bed.machines().map(|m| m.command(["true"]).start()).collect();
+    for mut running in started? {
+        if !running.wait(Some(LONG))?.0.success() {
+            return Err("`true` failed".into());
+        }
+    }
+    Ok(bed.kill(LONG)?)
+}
