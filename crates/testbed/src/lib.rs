@@ -1,6 +1,7 @@
 //! Networks of throwaway machines for tests.
 
 pub mod bed;
+pub mod control;
 pub mod engine;
 pub mod host;
 pub mod image;

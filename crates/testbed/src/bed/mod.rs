@@ -12,6 +12,7 @@ mod up;
 pub use images::{HostOnly, ImageRoot, Images, Prepared, StoredImages};
 pub use service::{Log, ServiceStatus};
 
+use crate::control::session::Session;
 use crate::engine::Engine;
 use crate::engine::link::lock;
 use crate::machine::Machine;
@@ -22,8 +23,9 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::ops::Index;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
+use testbed_agent::agent::Run;
 use testbed_agent::launch::{LinkMode, Order};
 use testbed_agent::{Fault, FaultKind};
 
@@ -46,6 +48,16 @@ pub struct Options {
 #[derive(Clone)]
 pub struct Bed {
     shared: Arc<Shared>,
+}
+
+/// A copy of a testbed that somebody else keeps alive.
+#[derive(Clone)]
+pub(crate) struct WeakBed(Weak<Shared>);
+
+impl WeakBed {
+    pub(crate) fn upgrade(&self) -> Option<Bed> {
+        self.0.upgrade().map(|shared| Bed { shared })
+    }
 }
 
 struct Shared {
@@ -101,6 +113,7 @@ impl Bed {
             attachments: Mutex::new(attachments),
         };
         let bed = Bed { shared: Arc::new(shared) };
+        bed.serve_programs();
         bed.start_uplinks(&options.uplink)?;
         let published = bed.publish_ports(|_, port| {
             let declared = port.host();
@@ -109,6 +122,20 @@ impl Bed {
         // This is the only place that sets it.
         let _ = bed.shared.ports.set(published);
         Ok(bed)
+    }
+
+    /// Lets programs of those machines that may control the testbed reach it.
+    fn serve_programs(&self) {
+        for machine in self.machines() {
+            let rights = self.shared.spec.machine(machine.name()).map(spec::Machine::control);
+            if let Some(rights) = rights.filter(|rights| **rights != spec::Control::None) {
+                machine.serve(Session::new(self.downgrade(), rights.clone(), None));
+            }
+        }
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakBed {
+        WeakBed(Arc::downgrade(&self.shared))
     }
 
     /// The ports of machines that the host publishes, and where.
@@ -225,6 +252,11 @@ impl Bed {
     /// All services and how they are.
     pub fn services(&self) -> Vec<ServiceStatus> {
         self.shared.services.status()
+    }
+
+    /// Starts a program that goes on by itself; its log is that of a service called `exec-PID`.
+    pub(crate) fn start_program(&self, machine: &str, run: Run) -> Result<u32, Fault> {
+        self.shared.services.start_program(self.find(machine)?, run)
     }
 
     /// Opens a packet socket that sees every frame of a network once.

@@ -1,16 +1,17 @@
 //! Services of a bed: programs that run as long as it does, and their logs.
 
 use crate::engine::link::lock;
-use crate::machine::{Machine, Running};
+use crate::machine::{Command, Machine, Running};
 use crate::spec;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
-use testbed_agent::agent::Exit;
+use testbed_agent::agent::{Exit, Run};
 use testbed_agent::{Doing as _, Fault, FaultKind};
 
 /// So much of what a service has written last is kept, in bytes.
@@ -62,6 +63,22 @@ impl Log {
     /// What was written from an offset on, waiting until there is something or nothing more comes: the bytes and the
     /// offset behind them. None at the end.
     pub fn follow(&self, from: u64, deadline: Option<Instant>) -> Option<(Vec<u8>, u64)> {
+        self.next(from, deadline, &AtomicBool::new(false))
+    }
+
+    /// As [`Log::follow`], until `stopped`; to be followed by [`Log::wake`].
+    pub(crate) fn follow_unless(&self, from: u64, stopped: &AtomicBool) -> Option<(Vec<u8>, u64)> {
+        self.next(from, None, stopped)
+    }
+
+    /// Has those who follow it look again.
+    pub(crate) fn wake(&self) {
+        // Whoever follows is either before its look, and sees what changed, or asleep.
+        drop(lock(&self.state));
+        self.grown.notify_all();
+    }
+
+    fn next(&self, from: u64, deadline: Option<Instant>, stopped: &AtomicBool) -> Option<(Vec<u8>, u64)> {
         let mut state = lock(&self.state);
         loop {
             if state.total > from {
@@ -69,7 +86,7 @@ impl Log {
                 let skip = from.saturating_sub(first) as usize;
                 return Some((state.kept.iter().skip(skip).copied().collect(), state.total));
             }
-            if state.closed {
+            if state.closed || stopped.load(Ordering::Acquire) {
                 return None;
             }
             state = match deadline {
@@ -125,7 +142,12 @@ impl Log {
 struct Service {
     running: Mutex<Running>,
     log: Arc<Log>,
+    /// A program that a client started, and not of the file: that it fails is for its client to judge.
+    is_program: bool,
 }
+
+/// The logs of so many programs that have ended are kept for each machine.
+const ENDED_PROGRAMS: usize = 16;
 
 /// All services of a bed, by machine and name.
 #[derive(Default)]
@@ -137,8 +159,6 @@ pub(super) struct Services {
 impl Services {
     /// Starts a service.
     pub(super) fn start(&self, machine: &Machine, service: &spec::Service) -> Result<(), Fault> {
-        let reader = self.reader.get_or_init(LogReader::start).clone()?;
-        let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC).doing("make a pipe")?;
         let mut command = machine.shell(service.run());
         for (name, value) in service.env() {
             command = command.env(name, value);
@@ -149,12 +169,36 @@ impl Services {
         if let Some(cwd) = service.cwd() {
             command = command.cwd(cwd);
         }
+        let started = self.begin(command, false)?;
+        let key = (machine.name().to_owned(), service.name().to_owned());
+        lock(&self.all).insert(key, started);
+        Ok(())
+    }
+
+    /// Starts a program that goes on by itself, and gives its number in the machine.
+    pub(super) fn start_program(&self, machine: &Machine, run: Run) -> Result<u32, Fault> {
+        let started = self.begin(Command::asked(machine, run), true)?;
+        let pid = lock(&started.running).pid()?;
+        let mut all = lock(&self.all);
+        let ended = |(key, service): (&(String, String), &Service)| {
+            let is_done = service.is_program && !matches!(lock(&service.running).try_wait(), Ok(None));
+            (key.0 == machine.name() && is_done).then(|| key.clone())
+        };
+        let ended: Vec<_> = all.iter().filter_map(ended).collect();
+        for key in ended.iter().take((ended.len() + 1).saturating_sub(ENDED_PROGRAMS)) {
+            all.remove(key);
+        }
+        all.insert((machine.name().to_owned(), format!("exec-{pid}")), started);
+        Ok(pid)
+    }
+
+    fn begin(&self, command: Command<'_>, is_program: bool) -> Result<Service, Fault> {
+        let reader = self.reader.get_or_init(LogReader::start).clone()?;
+        let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC).doing("make a pipe")?;
         let running = command.spawn_with(None, theirs, None)?;
         let log = Arc::new(Log::default());
         reader.add(ours, Arc::clone(&log))?;
-        let key = (machine.name().to_owned(), service.name().to_owned());
-        lock(&self.all).insert(key, Service { running: Mutex::new(running), log });
-        Ok(())
+        Ok(Service { running: Mutex::new(running), log, is_program })
     }
 
     pub(super) fn log(&self, machine: &str, service: &str) -> Option<Arc<Log>> {
@@ -172,7 +216,8 @@ impl Services {
     /// A service of the machine that could not be started or has ended with a failure, and how.
     pub(super) fn failed(&self, machine: &str) -> Option<(String, Result<Exit, Fault>)> {
         let all = lock(&self.all);
-        all.iter().filter(|((m, _), _)| m == machine).find_map(|((_, name), service)| {
+        let its = all.iter().filter(|((m, _), service)| m == machine && !service.is_program);
+        its.into_iter().find_map(|((_, name), service)| {
             let mut running = lock(&service.running);
             // Who has closed its log has ended, or will be known to have in a moment.
             if lock(&service.log.state).closed {

@@ -22,6 +22,12 @@ pub(crate) enum Event {
     Gone(Fault),
 }
 
+/// Takes what comes on a channel, on the poller's thread: it must not wait.
+pub(crate) trait Receive: Send + Sync {
+    /// Something came. After a [`Kind::Reply`] or [`Event::Gone`] nothing more does.
+    fn take(&self, event: Event);
+}
+
 /// What becomes of frames that belong to no channel we opened.
 pub(crate) trait Handler: Send + Sync {
     /// A frame on a channel that is not ours: a greeting, a note, a channel that the other side opens.
@@ -48,6 +54,15 @@ pub(crate) struct Link {
 struct Out {
     /// What the socket did not take at once, with the descriptors that travel with each piece's first byte.
     waiting: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
+    /// How many bytes these are.
+    bytes: usize,
+}
+
+impl Out {
+    fn push(&mut self, bytes: Vec<u8>, fds: Vec<OwnedFd>) {
+        self.bytes += bytes.len();
+        self.waiting.push_back((bytes, fds));
+    }
 }
 
 struct Channels {
@@ -58,18 +73,26 @@ struct Channels {
 
 /// Who waits for what comes on a channel.
 #[derive(Clone)]
-struct Listener {
-    events: Sender<Event>,
-    /// Made readable with each event, for who waits for other descriptors as well.
-    wake: Option<Arc<OwnedFd>>,
+enum Listener {
+    Queue {
+        events: Sender<Event>,
+        /// Made readable with each event, for who waits for other descriptors as well.
+        wake: Option<Arc<OwnedFd>>,
+    },
+    Direct(Arc<dyn Receive>),
 }
 
 impl Listener {
     fn tell(&self, event: Event) {
-        // Nobody may listen any more; then it is for nobody.
-        let _ = self.events.send(event);
-        if let Some(wake) = &self.wake {
-            let _ = rustix::io::write(wake, &1_u64.to_ne_bytes());
+        match self {
+            Listener::Queue { events, wake } => {
+                // Nobody may listen any more; then it is for nobody.
+                let _ = events.send(event);
+                if let Some(wake) = wake {
+                    let _ = rustix::io::write(wake, &1_u64.to_ne_bytes());
+                }
+            }
+            Listener::Direct(receiver) => receiver.take(event),
         }
     }
 }
@@ -85,8 +108,13 @@ struct Input {
 pub(crate) enum Next {
     Read,
     ReadAndWrite,
+    /// Nothing more is read until the other side has read what waits for it.
+    Write,
     Close,
 }
+
+/// The other side's frames are not read while so many bytes wait for it.
+const MOST_WAITING: usize = 4 << 20;
 
 impl Link {
     /// Wraps a connected socket. Channels that we open have odd numbers if `first` is 1, even ones if it is 2.
@@ -142,7 +170,31 @@ impl Link {
         fds: Vec<OwnedFd>,
         wake: Option<Arc<OwnedFd>>,
     ) -> Result<(u32, Receiver<Event>), Fault> {
-        let (sender, receiver) = channel();
+        let (events, receiver) = channel();
+        let number = self.begin(Listener::Queue { events, wake }, kind, message, fds)?;
+        Ok((number, receiver))
+    }
+
+    /// Opens a channel; what comes on it is given to `receiver` as it comes.
+    ///
+    /// # Errors
+    /// As for [`Link::open`].
+    pub(crate) fn open_direct<T: Serialize>(
+        &self,
+        kind: Kind,
+        message: &T,
+        receiver: Arc<dyn Receive>,
+    ) -> Result<u32, Fault> {
+        self.begin(Listener::Direct(receiver), kind, message, Vec::new())
+    }
+
+    fn begin<T: Serialize>(
+        &self,
+        listener: Listener,
+        kind: Kind,
+        message: &T,
+        fds: Vec<OwnedFd>,
+    ) -> Result<u32, Fault> {
         let number = {
             let mut channels = lock(&self.channels);
             if let Some(fault) = &channels.gone {
@@ -150,11 +202,11 @@ impl Link {
             }
             let number = channels.next;
             channels.next = channels.next.wrapping_add(2).max(1);
-            channels.open.insert(number, Listener { events: sender, wake });
+            channels.open.insert(number, listener);
             number
         };
         match self.send(number, kind, message, fds) {
-            Ok(()) => Ok((number, receiver)),
+            Ok(()) => Ok(number),
             Err(fault) => {
                 lock(&self.channels).open.remove(&number);
                 Err(fault)
@@ -189,18 +241,26 @@ impl Link {
         self.write(bytes, Vec::new())
     }
 
+    /// Sends frames that are encoded already.
+    ///
+    /// # Errors
+    /// As for [`Link::send_raw`].
+    pub(crate) fn send_frames(&self, bytes: Vec<u8>) -> Result<(), Fault> {
+        self.write(bytes, Vec::new())
+    }
+
     fn write(&self, bytes: Vec<u8>, fds: Vec<OwnedFd>) -> Result<(), Fault> {
         let mut out = lock(&self.out);
         if out.waiting.is_empty() {
             let borrowed: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
             match fdpass::send(self.socket.as_fd(), &bytes, &borrowed) {
                 Ok(sent) if sent == bytes.len() => return Ok(()),
-                Ok(sent) => out.waiting.push_back((bytes[sent..].to_vec(), Vec::new())),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => out.waiting.push_back((bytes, fds)),
+                Ok(sent) => out.push(bytes[sent..].to_vec(), Vec::new()),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => out.push(bytes, fds),
                 Err(e) => return Err(self.gone().unwrap_or_else(|| self.lost(&e))),
             }
         } else {
-            out.waiting.push_back((bytes, fds));
+            out.push(bytes, fds);
         }
         drop(out);
         super::poller::wants_to_write(self.socket.as_fd());
@@ -216,16 +276,27 @@ impl Link {
         Fault::system("lost the connection", error).on(&self.name)
     }
 
+    /// How many bytes wait until the other side reads.
+    pub(crate) fn waiting(&self) -> usize {
+        lock(&self.out).bytes
+    }
+
+    /// So much waits that nothing more should be asked of the other side.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.waiting() > MOST_WAITING
+    }
+
     /// Writes what waits and reads what has come. For the poller only.
     pub(crate) fn turn(&self, readable: bool) -> Next {
-        match self.flush().and_then(|empty| {
-            if readable {
+        match self.flush().and_then(|()| {
+            if readable && !self.is_stuck() {
                 self.read()?;
             }
-            Ok(empty)
+            Ok(self.waiting())
         }) {
-            Ok(true) => Next::Read,
-            Ok(false) => Next::ReadAndWrite,
+            Ok(0) => Next::Read,
+            Ok(bytes) if bytes <= MOST_WAITING => Next::ReadAndWrite,
+            Ok(_) => Next::Write,
             Err(fault) => {
                 self.close(fault);
                 Next::Close
@@ -233,27 +304,26 @@ impl Link {
         }
     }
 
-    fn flush(&self) -> Result<bool, Fault> {
+    fn flush(&self) -> Result<(), Fault> {
         let mut out = lock(&self.out);
         while let Some((bytes, fds)) = out.waiting.front() {
             let borrowed: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
             match fdpass::send(self.socket.as_fd(), bytes, &borrowed) {
                 Ok(sent) if sent == bytes.len() => {
+                    out.bytes -= sent;
                     out.waiting.pop_front();
                 }
                 Ok(sent) => {
                     let rest = bytes[sent..].to_vec();
+                    out.bytes -= sent;
                     out.waiting[0] = (rest, Vec::new());
                 }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 // What it said before it went is still to be read.
-                Err(_) => {
-                    out.waiting.clear();
-                    return Ok(true);
-                }
+                Err(_) => *out = Out::default(),
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     fn read(&self) -> Result<(), Fault> {

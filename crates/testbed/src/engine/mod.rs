@@ -1,7 +1,7 @@
 //! How a process keeps machines: its launcher, the links to the agents, and the thread that reads them.
 
 pub(crate) mod link;
-mod poller;
+pub(crate) mod poller;
 
 use crate::machine::Machine;
 use link::{Event, Handler, Link, lock};

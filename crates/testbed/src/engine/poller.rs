@@ -28,7 +28,7 @@ fn poller() -> io::Result<&'static Arc<Poller>> {
 ///
 /// # Errors
 /// Those of epoll_ctl(2), or of starting the thread.
-pub(super) fn watch(link: &Arc<Link>) -> io::Result<()> {
+pub(crate) fn watch(link: &Arc<Link>) -> io::Result<()> {
     let poller = poller()?;
     let key = link.socket().as_raw_fd() as u64;
     lock(&poller.links).insert(key, Arc::clone(link));
@@ -62,8 +62,17 @@ impl Poller {
                     Next::Read if writable => {
                         let data = epoll::EventData::new_u64(key);
                         let _ = epoll::modify(&self.poll, link.socket(), data, epoll::EventFlags::IN);
+                        // Whoever had something to write in between asked for it in vain.
+                        if link.waiting() > 0 {
+                            wants_to_write(link.socket());
+                        }
                     }
-                    Next::Read | Next::ReadAndWrite => {}
+                    Next::Read => {}
+                    Next::ReadAndWrite => wants_to_write(link.socket()),
+                    Next::Write => {
+                        let data = epoll::EventData::new_u64(key);
+                        let _ = epoll::modify(&self.poll, link.socket(), data, epoll::EventFlags::OUT);
+                    }
                     Next::Close => {
                         let _ = epoll::delete(&self.poll, link.socket());
                         lock(&self.links).remove(&key);

@@ -74,6 +74,12 @@ impl<'a> Command<'a> {
         Command { machine, run, input: Vec::new(), deadline: None }
     }
 
+    /// What a client asked for.
+    pub(crate) fn asked(machine: &'a Machine, run: Run) -> Command<'a> {
+        let wanted = Command::new(machine, Program::Argv(Vec::new()));
+        Command { run: Run { stdio: wanted.run.stdio.clone(), deadline_ms: None, ..run }, ..wanted }
+    }
+
     /// Sets a variable.
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Command<'a> {
         self.run.env.push((name.into(), value.into()));

@@ -6,13 +6,15 @@ mod files;
 mod wait;
 
 pub use command::{Command, OUTPUT_KEPT, Output, Pipes, Running};
+pub use testbed_agent::control::Condition;
 
-use crate::engine::link::{Event, Handler, Link, lock};
+use crate::control::session::Session;
+use crate::engine::link::{Event, Handler, Link, Receive, lock};
 use crate::engine::{Engine, Pending};
 use rustix::fd::OwnedFd;
 use std::fmt;
 use std::sync::mpsc::RecvTimeoutError;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 use testbed_agent::agent::{Exit, Open, Reply, Report, Request, Sink, Source, Tool, Tooling};
 use testbed_agent::frame::{Frame, FrameError, Hello, Kind};
@@ -35,7 +37,11 @@ pub(crate) struct Core {
     engine: Engine,
     link: Arc<Link>,
     life: Arc<Life>,
+    control: ServedPrograms,
 }
+
+/// What the machine's own programs may reach of its testbed, if anything, and the link that they come by.
+type ServedPrograms = Arc<OnceLock<(Arc<Session>, Weak<Link>)>>;
 
 /// What is known of a machine's beginning and end.
 #[derive(Default)]
@@ -56,26 +62,19 @@ struct State {
     paused: bool,
 }
 
-/// The state of a machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Condition {
-    /// Asked for, not answering yet.
-    Created,
-    /// It runs.
-    Running,
-    /// All its processes stand still.
-    Paused,
-    /// It has ended.
-    Stopped,
-}
-
 impl Machine {
     pub(crate) fn begin(engine: Engine, name: &str, number: u32, socket: OwnedFd) -> Result<Machine, Fault> {
         let life = Arc::new(Life::default());
-        let handler = Box::new(AgentHandler { life: Arc::clone(&life) });
+        let control = ServedPrograms::default();
+        let handler = Box::new(AgentHandler { life: Arc::clone(&life), control: Arc::clone(&control) });
         let link = Arc::new(Link::new(name, socket, 1, handler).doing("reach the machine")?);
-        Ok(Machine { core: Arc::new(Core { name: name.into(), number, engine, link, life }) })
+        Ok(Machine { core: Arc::new(Core { name: name.into(), number, engine, link, life, control }) })
+    }
+
+    /// Lets the machine's programs reach what the session does.
+    pub(crate) fn serve(&self, session: Arc<Session>) {
+        // A machine is served once, before its first program.
+        let _ = self.core.control.set((session, Arc::downgrade(&self.core.link)));
     }
 
     pub(crate) fn core(&self) -> Arc<Core> {
@@ -277,6 +276,17 @@ impl Machine {
         self.core.link.open(Kind::Open, &open, fds).map_err(|f| self.core.explain(f))
     }
 
+    /// Opens a channel to the agent; what comes on it is given to `receiver`.
+    pub(crate) fn open_direct(&self, request: Request, receiver: Arc<dyn Receive>) -> Result<u32, Fault> {
+        let open = Open { machine: String::new(), request };
+        self.core.link.open_direct(Kind::Open, &open, receiver).map_err(|f| f.on(self.name()))
+    }
+
+    /// The link to its agent.
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        &self.core.link
+    }
+
     pub(crate) fn reply(&self, frame: &Frame) -> Result<Reply, Fault> {
         match frame.message("reply") {
             Ok(Reply::Failed(mut fault)) => {
@@ -376,10 +386,16 @@ impl Drop for Core {
 
 struct AgentHandler {
     life: Arc<Life>,
+    control: ServedPrograms,
 }
 
 impl Handler for AgentHandler {
-    fn take(&self, _: &Link, frame: Frame, _: Vec<OwnedFd>) -> Result<(), FrameError> {
+    fn take(&self, _: &Link, frame: Frame, fds: Vec<OwnedFd>) -> Result<(), FrameError> {
+        if frame.channel != 0 && frame.channel.is_multiple_of(2) {
+            let served = self.control.get().and_then(|(session, link)| Some((session, link.upgrade()?)));
+            let (session, link) = served.ok_or(FrameError::Body("direction"))?;
+            return session.take(&link, &frame, &fds);
+        }
         match (frame.channel, frame.kind) {
             (0, Kind::Hello) => {
                 frame.message::<Hello>("hello")?.agree()?;
@@ -402,5 +418,8 @@ impl Handler for AgentHandler {
 
     fn closed(&self, _: &Fault) {
         self.life.changed.notify_all();
+        if let Some((session, _)) = self.control.get() {
+            session.closed();
+        }
     }
 }

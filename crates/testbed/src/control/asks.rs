@@ -1,0 +1,198 @@
+//! What only the keeper can do. Each runs on a thread of its own, and holds the testbed no longer than it must.
+
+use super::channel::Channel;
+use super::status;
+use crate::bed::Bed;
+use crate::net::capture;
+use rustix::fd::{AsFd as _, OwnedFd};
+use rustix::io::Errno;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use testbed_agent::agent::Note;
+use testbed_agent::control::{Answer, Ask, Condition};
+use testbed_agent::{Doing as _, Fault, FaultKind};
+
+/// Ends the testbed, and tells how that went.
+pub(crate) type Ends = Arc<dyn Fn() -> Result<(), Fault> + Send + Sync>;
+
+/// How much is read at once, in bytes.
+const PIECE: usize = 32 * 1024;
+
+/// Does what was asked.
+///
+/// # Errors
+/// Why it could not be done.
+pub(super) fn carry_out(
+    bed: Bed,
+    ask: Ask,
+    channel: &Arc<Channel>,
+    ends: Option<&Ends>,
+) -> Result<Answer, Fault> {
+    let done = |()| Answer::Done;
+    match ask {
+        Ask::Status { from } => Ok(Answer::Status(status::of(&bed, from))),
+        Ask::Link { machine, network, cut: true } => bed.cut(&machine, network.as_deref()).map(done),
+        Ask::Link { machine, network, cut: false } => bed.heal(&machine, network.as_deref()).map(done),
+        Ask::Capture { network, filter, count, snap, deadline_ms } => {
+            let invalid = |e: &dyn std::fmt::Display| Fault::new(FaultKind::Invalid, e.to_string());
+            let options = capture::Options {
+                name: network,
+                filter: filter
+                    .parse()
+                    .map_err(|e| invalid(&e).hint("docs/reference/filters.md has the language"))?,
+                count,
+                snap,
+                deadline: deadline_ms.map(Duration::from_millis),
+            };
+            capture(bed, options, channel)
+        }
+        Ask::Connect { machine, port, wait_ms } => {
+            let socket = bed.connect(&machine, port, Duration::from_millis(wait_ms.into()))?;
+            drop(bed);
+            connect(socket, channel).map(done)
+        }
+        Ask::Pause { machine } => bed.find(&machine)?.pause().map(done),
+        Ask::Resume { machine } => bed.find(&machine)?.resume().map(done),
+        Ask::KillMachine { machine } => {
+            let deadline = bed.spec().deadlines().stop();
+            let machine = bed.find(&machine)?;
+            if machine.condition() == Condition::Stopped {
+                let fault = Fault::new(FaultKind::State, "kill a machine that has stopped");
+                return Err(fault.on(machine.name()));
+            }
+            machine.kill(deadline).map(done)
+        }
+        Ask::Logs { machine, service, follow } => logs(bed, &machine, &service, follow, channel).map(done),
+        Ask::Start { machine, run } => bed.start_program(&machine, run).map(|pid| Answer::Started { pid }),
+        Ask::Down => match ends {
+            Some(ends) => {
+                drop(bed);
+                ends().map(done)
+            }
+            None => Err(Fault::new(FaultKind::State, "end a testbed that somebody else holds")
+                .hint("the copy of a test ends with its test")),
+        },
+    }
+}
+
+/// Where a capture writes to: the channel, which is told when nothing more comes.
+struct Packets {
+    channel: Arc<Channel>,
+    ended: Arc<AtomicBool>,
+}
+
+impl Write for Packets {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.channel.send(bytes).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Packets {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Release);
+        self.channel.wake();
+    }
+}
+
+fn capture(bed: Bed, options: capture::Options, channel: &Arc<Channel>) -> Result<Answer, Fault> {
+    let ended = Arc::new(AtomicBool::new(false));
+    let packets = Packets { channel: Arc::clone(channel), ended: Arc::clone(&ended) };
+    let capture = bed.capture(options, packets)?;
+    drop(bed);
+    channel.note(&Note::Ready);
+    channel.wait_stopped(|| ended.load(Ordering::Acquire));
+    let summary = capture.stop()?;
+    Ok(Answer::Captured { packets: summary.packets, dropped: summary.dropped })
+}
+
+fn connect(socket: OwnedFd, channel: &Arc<Channel>) -> Result<(), Fault> {
+    use rustix::net::{Shutdown, shutdown};
+    rustix::io::ioctl_fionbio(&socket, false).doing("relay a connection")?;
+    let socket = Arc::new(socket);
+    let stopped = Arc::clone(&socket);
+    // A socket that is shut down already is what is wanted.
+    channel.on_stop(move || {
+        let _ = shutdown(&stopped, Shutdown::Both);
+    });
+    channel.note(&Note::Ready);
+    let (towards, input) = (Arc::clone(&socket), Arc::clone(channel));
+    std::thread::Builder::new()
+        .name("testbed-connect".into())
+        .spawn(move || {
+            while let Some(bytes) = input.receive() {
+                if write_all(&towards, &bytes).is_err() {
+                    // That nobody reads shows at the other direction, if it is the end.
+                    break;
+                }
+            }
+            let _ = shutdown(&towards, Shutdown::Write);
+        })
+        .doing("relay a connection")?;
+    let mut buffer = vec![0_u8; PIECE];
+    let result = loop {
+        match rustix::io::read(&socket, &mut buffer) {
+            Ok(0) => break Ok(()),
+            Ok(length) => {
+                if channel.send(&buffer[..length]).is_err() {
+                    break Ok(());
+                }
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => break Err(Fault::system("relay a connection", &error.into())),
+        }
+    };
+    // What still writes towards the machine has nobody to write to.
+    channel.stop(false);
+    result
+}
+
+fn write_all(socket: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
+    use rustix::net::{SendFlags, send};
+    while !bytes.is_empty() {
+        match send(socket.as_fd(), bytes, SendFlags::NOSIGNAL) {
+            Ok(sent) => bytes = &bytes[sent..],
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn logs(bed: Bed, machine: &str, service: &str, follow: bool, channel: &Arc<Channel>) -> Result<(), Fault> {
+    bed.find(machine)?;
+    let Some(log) = bed.service_log(machine, service) else {
+        let its = bed.services().into_iter().filter(|s| s.machine == machine).map(|s| s.name);
+        let names: Vec<String> = its.collect();
+        let fault = Fault::new(FaultKind::NotFound, format!("no service `{service}`")).on(machine);
+        return Err(match names.len() {
+            0 => fault.hint("this machine has no services"),
+            _ => fault.hint(format!("there are: {}", names.join(", "))),
+        });
+    };
+    drop(bed);
+    if !follow {
+        // Whoever wants no more is gone.
+        let _ = channel.send(&log.bytes());
+        return Ok(());
+    }
+    let stopped = Arc::new(AtomicBool::new(false));
+    let (its, sets) = (Arc::clone(&log), Arc::clone(&stopped));
+    channel.on_stop(move || {
+        sets.store(true, Ordering::Release);
+        its.wake();
+    });
+    let mut from = 0;
+    while let Some((bytes, next)) = log.follow_unless(from, &stopped) {
+        if channel.send(&bytes).is_err() {
+            break;
+        }
+        from = next;
+    }
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! What a client must be allowed to do for what it asks.
+
+use crate::spec::{Control, RightAction};
+use testbed_agent::agent::{Request, Tool};
+use testbed_agent::control::Ask;
+use testbed_agent::{Fault, FaultKind};
+
+/// Whether an agent may be asked this.
+///
+/// # Errors
+/// [`FaultKind::Denied`], with the right that would allow it.
+pub(super) fn check_request(rights: &Control, machine: &str, request: &Request) -> Result<(), Fault> {
+    use RightAction::{Capture, Copy, Exec};
+    let needed: &[RightAction] = match request {
+        Request::Run(_) | Request::Processes { .. } | Request::Kill { .. } => &[Exec],
+        Request::Stat { .. } | Request::List { .. } => &[Copy, Exec],
+        Request::MakeDir { .. } | Request::Remove { .. } | Request::Rename { .. } | Request::Put { .. } => {
+            &[Copy]
+        }
+        Request::Tool(tooling) => match tooling.tool {
+            Tool::Read { .. } | Tool::Write { .. } | Tool::Pack { .. } | Tool::Unpack { .. } => &[Copy],
+            Tool::Capture { .. } => &[Capture],
+            _ => &[Exec],
+        },
+    };
+    check(rights, needed, &[machine])
+}
+
+/// Whether the keeper may be asked this.
+///
+/// # Errors
+/// As for [`check_request`].
+pub(super) fn check_ask(rights: &Control, ask: &Ask) -> Result<(), Fault> {
+    use RightAction as R;
+    match ask {
+        Ask::Status { .. } => Ok(()),
+        Ask::Link { machine, network, .. } => {
+            let targets: Vec<&str> = [machine].into_iter().chain(network).map(String::as_str).collect();
+            check(rights, &[R::Cut], &targets)
+        }
+        Ask::Capture { network, .. } => check(rights, &[R::Capture], &[network]),
+        Ask::Connect { machine, .. } => check(rights, &[R::Connect], &[machine]),
+        Ask::Pause { machine } | Ask::Resume { machine } => check(rights, &[R::Pause], &[machine]),
+        Ask::KillMachine { machine } => check(rights, &[R::Restart], &[machine]),
+        Ask::Logs { machine, .. } => check(rights, &[R::Logs], &[machine]),
+        Ask::Start { machine, .. } => check(rights, &[R::Exec], &[machine]),
+        // Whoever may not is not given the means.
+        Ask::Down => Ok(()),
+    }
+}
+
+/// One of the actions must be allowed on one of the targets.
+fn check(rights: &Control, actions: &[RightAction], targets: &[&str]) -> Result<(), Fault> {
+    if targets.iter().any(|target| actions.iter().any(|action| rights.allows(*action, target))) {
+        return Ok(());
+    }
+    let (right, target) =
+        (actions.first().map_or("", |action| action.as_str()), targets.first().unwrap_or(&""));
+    Err(Fault::new(FaultKind::Denied, "do what this machine has no right to")
+        .hint(format!("`control = [\"{right}:{target}\"]` of this machine would allow it")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec;
+
+    fn rights(text: &str) -> Control {
+        let file = format!(
+            "[networks]\nlan = {{ raw = true }}\n[machines.gw]\ncontrol = {text}\n[machines.tester-1]\n"
+        );
+        let (testbed, problems) = spec::check(&file, "testbed.toml", &spec::FixedFiles::new("/"));
+        let testbed = testbed.unwrap_or_else(|| panic!("{problems}"));
+        testbed.machine("gw").map(|m| m.control().clone()).expect("it is there")
+    }
+
+    #[test]
+    fn a_list_narrows() {
+        let only = rights("['exec:tester-*', 'capture']");
+        let run = Request::Processes { after: 0 };
+        assert!(check_request(&only, "tester-1", &run).is_ok());
+        let denied = check_request(&only, "gw", &run).expect_err("gw is no tester");
+        assert_eq!(denied.kind, FaultKind::Denied);
+        assert!(denied.hint.is_some_and(|hint| hint.contains("exec:gw")));
+        let read = Request::Stat { path: "/".into() };
+        assert!(check_request(&only, "tester-1", &read).is_ok());
+        let remove = Request::Remove { path: "/".into(), recursive: true };
+        assert!(check_request(&only, "tester-1", &remove).is_err());
+        let capture = |network: &str| Ask::Capture {
+            network: network.into(),
+            filter: String::new(),
+            count: 0,
+            snap: 0,
+            deadline_ms: None,
+        };
+        assert!(check_ask(&only, &capture("lan")).is_ok());
+        assert!(check_ask(&only, &Ask::Pause { machine: "tester-1".into() }).is_err());
+        assert!(check_ask(&only, &Ask::Status { from: 0 }).is_ok());
+    }
+}
