@@ -81,6 +81,13 @@ pub enum Mask {
 pub enum Order {
     /// First, and once.
     Begin(Setup),
+    /// Tries something that machines need, in a process of its own of which nothing stays. Before [`Order::Begin`].
+    Try {
+        /// What.
+        probe: Probe,
+        /// Whose ids it is tried with.
+        ids: Ids,
+    },
     /// Makes the networks of one copy of a testbed, in a namespace of their own.
     MakeFabric {
         /// Its number.
@@ -158,6 +165,46 @@ pub enum Order {
         /// Which of its networks.
         network: u32,
     },
+}
+
+/// Something that machines need of a kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Probe {
+    /// A process in namespaces of its own, with ids mapped and all rights inside (clone3(2), user_namespaces(7)).
+    Namespaces,
+    /// proc and sysfs of these namespaces.
+    KernelFiles,
+    /// A tmpfs whose files may have user attributes (Linux 6.6).
+    MemoryAttributes,
+    /// A copy of a mount that is attached nowhere (Linux 6.15).
+    DetachedCopies,
+    /// Overlay with `userxattr` in the namespaces, its layers given by descriptor or path.
+    Overlay,
+    /// A mount of this folder that shows other owners (mount_setattr(2)). Needs root.
+    IdMap(String),
+    /// A filter of system calls.
+    Seccomp,
+    /// A process in a new cgroup below this folder: born there (version 2), or moved there.
+    Cgroup {
+        /// The folder, which is made if it is not there.
+        folder: String,
+        /// Of version 2.
+        unified: bool,
+    },
+    /// A TAP device.
+    Tap,
+    /// An ifb device.
+    Ifb,
+    /// A macvlan port.
+    Macvlan,
+    /// A packet socket.
+    PacketSocket,
+    /// A table of packet filters.
+    Nftables,
+    /// A link of this kind (ip-link(8)).
+    Link(String),
+    /// A queueing discipline of this kind (tc(8)).
+    Discipline(String),
 }
 
 /// A network of a fabric.

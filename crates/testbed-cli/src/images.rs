@@ -11,6 +11,13 @@ use testbed::spec::Testbed;
 /// What building machines get of this environment, where it is set.
 const PASSED: [&str; 6] = ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"];
 
+/// Variables that say how images are built, and what each says.
+pub(crate) const VARIABLES: [(&str, &str); 3] = [
+    ("TESTBED_MIRROR", "mirror of Debian"),
+    ("http_proxy", "proxy of builds"),
+    ("https_proxy", "proxy of builds, TLS"),
+];
+
 /// Has all images of a testbed.
 ///
 /// # Errors

@@ -12,6 +12,7 @@ mod images;
 mod interrupt;
 mod place;
 mod report;
+mod settings;
 mod terminal;
 
 use clap::Parser;

@@ -10,6 +10,7 @@ pub mod cgroup;
 pub mod fdpass;
 pub mod mount;
 pub mod netlink;
+pub mod nftables;
 pub mod packet;
 pub mod process;
 pub mod route;

@@ -14,6 +14,7 @@ const NLM_F_CREATE: u16 = 0x400;
 const RTM_NEWLINK: u16 = 16;
 const RTM_NEWADDR: u16 = 20;
 const RTM_NEWROUTE: u16 = 24;
+const RTM_NEWQDISC: u16 = 36;
 
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
@@ -30,6 +31,9 @@ const IFLA_INFO_DATA: u16 = 2;
 const IFLA_MACVLAN_MODE: u16 = 1;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const NESTED: u16 = 0x8000;
+const TCA_KIND: u16 = 1;
+/// linux/pkt_sched.h: the top of an interface.
+const TC_H_ROOT: u32 = 0xffff_ffff;
 
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -135,6 +139,27 @@ impl Batch {
             m.number(IFLA_NUM_TX_QUEUES, 1);
             m.number(IFLA_NUM_RX_QUEUES, 1);
             m.nested(IFLA_LINKINFO, |m| m.text(IFLA_INFO_KIND, "ifb"));
+        });
+    }
+
+    /// Makes a link of any kind that needs to be told nothing more. A kernel that does not know the kind refuses with
+    /// EOPNOTSUPP; one that knows it but wants more, with another error.
+    pub fn link(&mut self, index: u32, kind: &str) {
+        self.message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, format!("make a link of kind {kind}"), |m| {
+            m.link_header(index, 0, 0);
+            m.nested(IFLA_LINKINFO, |m| m.text(IFLA_INFO_KIND, kind));
+        });
+    }
+
+    /// Puts a queueing discipline on top of a link, as it is by default (tc(8)). A kernel that does not know it refuses
+    /// with ENOENT.
+    pub fn discipline(&mut self, link: u32, kind: &str) {
+        self.message(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, format!("queue by {kind}"), |m| {
+            m.bytes.extend_from_slice(&[0; 4]);
+            for number in [link, 0, TC_H_ROOT, 0] {
+                m.bytes.extend_from_slice(&number.to_ne_bytes());
+            }
+            m.text(TCA_KIND, kind);
         });
     }
 

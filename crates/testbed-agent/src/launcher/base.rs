@@ -158,7 +158,7 @@ impl Base {
 }
 
 /// Makes a launcher's folder in its keeper's, which another launcher of the keeper may just remove as its last.
-fn make_group(path: &Path) -> std::io::Result<()> {
+pub(super) fn make_group(path: &Path) -> std::io::Result<()> {
     const ATTEMPTS: u32 = 10;
     let mut folder = std::fs::DirBuilder::new();
     folder.mode(0o755).recursive(true);

@@ -7,6 +7,7 @@ mod base;
 mod birth;
 pub(crate) use fabric::FIRST_PORT;
 mod fabric;
+mod probe;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
@@ -162,6 +163,7 @@ impl Launcher {
             Order::Begin(setup) => {
                 self.base = Some(Base::prepare(self.token, setup)?);
             }
+            Order::Try { probe, ids } => probe::carry_out(self.token, &probe, ids)?,
             Order::MakeFabric { fabric, networks, files } => {
                 let base = base_of(&self.base)?;
                 self.fabrics.insert(fabric, Fabric::make(self.token, base, &networks, &files)?);

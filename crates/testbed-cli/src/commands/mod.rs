@@ -1,6 +1,7 @@
 //! One file for each command: its arguments and what it does.
 
 mod check;
+mod doctor;
 mod init;
 mod plan;
 mod run;
@@ -15,6 +16,7 @@ pub(crate) enum Command {
     Run(run::Arguments),
     Check(check::Arguments),
     Plan(plan::Arguments),
+    Doctor(doctor::Arguments),
     Init(init::Arguments),
 }
 
@@ -28,6 +30,7 @@ impl Command {
             Command::Run(arguments) => arguments.run(place),
             Command::Check(arguments) => arguments.run(place),
             Command::Plan(arguments) => arguments.run(place),
+            Command::Doctor(arguments) => arguments.run(place),
             Command::Init(arguments) => arguments.run(place),
         }
     }

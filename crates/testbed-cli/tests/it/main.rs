@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, also in what tests share")]
 
 mod call;
+mod doctor;
 mod files;
 mod interrupts;
 mod reports;
 mod runs;
+mod user;

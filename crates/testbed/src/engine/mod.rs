@@ -46,6 +46,16 @@ impl Engine {
     /// # Errors
     /// When the launcher cannot be started, or the host lacks what it needs.
     pub fn start(setup: Setup) -> Result<Engine, Fault> {
+        let engine = Engine::idle()?;
+        engine.order(&Order::Begin(setup))?;
+        Ok(engine)
+    }
+
+    /// Starts a launcher that can make nothing yet.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn idle() -> Result<Engine, Fault> {
         let (ours, theirs) = fdpass::stream_pair().doing("make a socket")?;
         let process = spawn(theirs).doing("start the launcher")?;
         let machines = Arc::new(Machines::default());
@@ -53,9 +63,7 @@ impl Engine {
         let launcher = Arc::new(Link::new("launcher", ours, 1, handler).doing("reach the launcher")?);
         poller::watch(&launcher).doing("watch the launcher")?;
         let shared = Shared { launcher, process: Mutex::new(process), machines, next: AtomicU32::new(1) };
-        let engine = Engine { shared: Arc::new(shared) };
-        engine.order(&Order::Begin(setup))?;
-        Ok(engine)
+        Ok(Engine { shared: Arc::new(shared) })
     }
 
     /// A number that no fabric or machine of this engine has.

@@ -1,6 +1,9 @@
 //! What this host offers, and what a launcher needs to know of it.
 
+mod doctor;
 mod mask;
+
+pub use doctor::{Examination, Finding, Options, State, examine};
 
 use rustix::process::{getgid, getuid};
 use std::fs;
@@ -20,7 +23,6 @@ const FIRST_IDS: u32 = 0x4000_0000;
 /// # Errors
 /// When `/proc` or `/etc` cannot be read.
 pub fn setup() -> Result<Setup, Fault> {
-    let is_root = getuid().is_root() && getgid().is_root();
     let hierarchies = Hierarchies::of_this_process().doing("find cgroups")?;
     let name = keeper_name().doing("name this process")?;
     let usable = |path: &Path| -> Option<String> {
@@ -37,10 +39,10 @@ pub fn setup() -> Result<Setup, Fault> {
         cgroup_v1.extend(found.and_then(|(_, path)| usable(path)).map(|path| (controller, path)));
     }
     Ok(Setup {
-        ids: if is_root { Ids::Range(free_ids()?) } else { Ids::Single },
+        ids: ids()?,
         cgroup,
         cgroup_v1,
-        mask: if is_root {
+        mask: if is_root() {
             mask::entries(Path::new("/")).doing("look for the host's secrets")?
         } else {
             Vec::new()
@@ -49,6 +51,15 @@ pub fn setup() -> Result<Setup, Fault> {
         tun: rustix::fs::access(c"/dev/net/tun", rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK)
             .is_ok(),
     })
+}
+
+fn is_root() -> bool {
+    getuid().is_root() && getgid().is_root()
+}
+
+/// The ids that machines get.
+fn ids() -> Result<Ids, Fault> {
+    Ok(if is_root() { Ids::Range(free_ids()?) } else { Ids::Single })
 }
 
 /// What the cgroups of a launcher are called: whoever sweeps can tell whether its keeper still lives. A keeper may have

@@ -11,6 +11,8 @@ use testbed_agent::{Doing as _, Fault, FaultKind};
 const SCRIPT: &str = include_str!("debian.sh");
 /// What is installed beside what Debian calls essential.
 const PACKAGES: &str = "apt ca-certificates";
+/// The release that hosts without one of their own are asked about.
+const NEWEST: &str = "trixie";
 /// Where the root grows, inside the machine.
 const ROOT: &str = "/target";
 /// Debian's keys, by which apt verifies what it downloads.
@@ -97,6 +99,18 @@ impl Recipe {
         super::store::remove_tree(&upper)?;
         std::fs::rename(&tree, &upper).doing_to("take the tree from", &shown)
     }
+}
+
+/// What this host's own release, or else the newest known, would be built from: its codename, and archives with suites.
+///
+/// # Errors
+/// Why it cannot be built here.
+pub(crate) fn archives(mirror: Option<&str>) -> Result<(String, Vec<String>), Fault> {
+    let codename = own_release().unwrap_or_else(|| NEWEST.to_owned());
+    let options = Options { mirror: mirror.map(str::to_owned), ..Options::default() };
+    let recipe = Recipe::find(&codename, &options)?;
+    let archives = recipe.archives.iter().map(|archive| format!("{} {}", archive.uri, archive.suite));
+    Ok((codename, archives.collect()))
 }
 
 /// The host's own release, if it is a Debian (os-release(5)).

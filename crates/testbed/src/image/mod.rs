@@ -25,6 +25,8 @@ mod store;
 mod tree;
 mod unpack;
 
+pub(crate) use debian::archives as debian_archives;
+
 pub use build::{Builder, EngineBuilder, Job};
 pub use key::{Key, NotAKey};
 pub use resolve::{Options, Progress, Resolved};
