@@ -9,6 +9,7 @@
 
 pub mod agent;
 pub mod capture;
+pub mod client;
 pub mod control;
 pub mod describe;
 pub mod fault;

@@ -1,15 +1,24 @@
 //! The static program that makes machines and is process 1 of each.
 //!
 //! One file, three roles: a keeper runs it as its *launcher*; the launcher's forks go on as *init and agent* of a
-//! machine, without executing anything; and in a machine that may control its testbed it is the *client*.
+//! machine, without executing anything; and in a machine that may control its testbed it is the *client*, the command
+//! `testbed`.
 
+mod command;
 mod init;
 mod launcher;
 mod tools;
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_default();
+    if Path::new(&name).file_name().is_some_and(|name| name == "testbed") {
+        return command::main(&arguments.collect::<Vec<OsString>>()).into();
+    }
     match launcher::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,

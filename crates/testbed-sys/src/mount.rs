@@ -5,8 +5,9 @@ use crate::process::check_long;
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::CWD;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
-    fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_reconfigure, fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick,
+    move_mount, open_tree,
 };
 use rustix::path::Arg;
 use std::io;
@@ -83,6 +84,17 @@ impl NewFs {
         let error = io::Error::from(errno);
         Err(if said.is_empty() { error } else { io::Error::new(error.kind(), format!("{error} ({said})")) })
     }
+}
+
+/// Makes a whole file system read-only, by whatever mount of it one comes. Only who may configure it can undo that, which
+/// root of a user namespace below ours cannot. Nothing of it may be open for writing.
+///
+/// # Errors
+/// Those of fspick(2) and fsconfig(2); EBUSY if a file of it is open for writing.
+pub fn seal(mount: BorrowedFd<'_>) -> io::Result<()> {
+    let context = fspick(mount, c"", FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH)?;
+    fsconfig_set_flag(&context, "ro")?;
+    Ok(fsconfig_reconfigure(&context)?)
 }
 
 /// A mount of what stands at a path: a copy, attached nowhere yet, of one mount or of all below it too.

@@ -3,6 +3,7 @@
 //! One thread, one loop. What could take long runs as a process of its own: programs, and the agent's tools as forks
 //! of it. The loop only starts them, moves bytes between their pipes and the socket as far as credit goes, and reaps.
 
+use super::control::Relay;
 use super::{files, processes, run};
 use rustix::event::epoll;
 use rustix::fd::{AsFd as _, OwnedFd};
@@ -28,6 +29,10 @@ enum Part {
     Output(u32),
     Error(u32),
     Report(u32),
+    /// The control socket.
+    Control,
+    /// A program that is connected to it.
+    Client(u32),
 }
 
 impl Part {
@@ -39,6 +44,8 @@ impl Part {
             Part::Output(c) => (3, c),
             Part::Error(c) => (4, c),
             Part::Report(c) => (5, c),
+            Part::Control => (6, 0),
+            Part::Client(c) => (7, c),
         };
         epoll::EventData::new_u64(u64::from(channel) << 8 | kind)
     }
@@ -52,7 +59,9 @@ impl Part {
             2 => Part::Input(channel),
             3 => Part::Output(channel),
             4 => Part::Error(channel),
-            _ => Part::Report(channel),
+            5 => Part::Report(channel),
+            6 => Part::Control,
+            _ => Part::Client(channel),
         }
     }
 }
@@ -94,6 +103,8 @@ struct Agent<'a> {
     jobs: HashMap<u32, Job>,
     by_pid: HashMap<u32, u32>,
     deadlines: BTreeMap<(Instant, u32), ()>,
+    /// Of a machine that may drive its testbed.
+    relay: Option<Relay>,
 }
 
 /// Serves the socket until the keeper is gone or breaks the protocol. The caller then ends the machine by ending
@@ -118,6 +129,10 @@ fn prepare<'a>(
     rustix::io::ioctl_fionbio(&socket, true)?;
     epoll::add(&poll, &socket, Part::Socket.token(), epoll::EventFlags::IN)?;
     epoll::add(&poll, &children, Part::Children.token(), epoll::EventFlags::IN)?;
+    let relay = machine.control.then(Relay::listen).transpose()?;
+    if let Some(relay) = &relay {
+        epoll::add(&poll, &relay.listener, Part::Control.token(), epoll::EventFlags::IN)?;
+    }
     let mut agent = Agent {
         machine,
         token,
@@ -130,6 +145,7 @@ fn prepare<'a>(
         jobs: HashMap::new(),
         by_pid: HashMap::new(),
         deadlines: BTreeMap::new(),
+        relay,
     };
     agent.send(0, Kind::Hello, &Hello::ours());
     agent.flush()?;
@@ -165,10 +181,23 @@ impl Agent<'_> {
                     Part::Output(channel) => self.pump(channel, Stream::Output),
                     Part::Error(channel) => self.pump(channel, Stream::Error),
                     Part::Report(channel) => self.read_report(channel),
+                    Part::Control => {
+                        if let Some(relay) = &mut self.relay {
+                            relay.accept(&self.poll, |client| Part::Client(client).token());
+                        }
+                    }
+                    Part::Client(client) => {
+                        if let Some(relay) = &mut self.relay {
+                            relay.event(client, flags, &mut self.out);
+                        }
+                    }
                 }
             }
             self.enforce_deadlines();
             self.flush()?;
+            if let Some(relay) = &mut self.relay {
+                relay.settle(&self.poll, self.out.len(), |client| Part::Client(client).token())?;
+            }
         }
     }
 
@@ -195,6 +224,9 @@ impl Agent<'_> {
 
     fn take(&mut self, frame: &Frame, handed: Vec<OwnedFd>) -> Result<(), FrameError> {
         let channel = frame.channel;
+        if let Some(relay) = self.relay.as_mut().filter(|_| channel != 0 && channel.is_multiple_of(2)) {
+            return relay.deliver(frame, &mut self.out);
+        }
         match frame.kind {
             Kind::Hello => frame.message::<Hello>("hello")?.agree().map(|_| ()),
             Kind::Open => {

@@ -5,12 +5,15 @@
 //! inherited from the launcher and does not need is closed before the first program of the machine runs.
 
 mod agent;
+mod control;
 mod files;
 mod network;
 mod processes;
 mod root;
 mod run;
 mod users;
+
+pub(crate) use control::SOCKET as CONTROL_SOCKET;
 
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::io::Errno;
@@ -41,6 +44,8 @@ pub(crate) struct Pieces {
     pub(crate) dev: OwnedFd,
     /// In the order of [`Machine::mounts`].
     pub(crate) mounts: Vec<OwnedFd>,
+    /// The folder with the command `testbed`, for a machine that may drive its testbed.
+    pub(crate) client: Option<OwnedFd>,
 }
 
 /// The mount that holds `upper` and `work`.
@@ -66,9 +71,9 @@ pub(crate) fn begin(birth: Birth<'_>) -> ! {
 }
 
 fn put_together(birth: &Birth<'_>, agent: &OwnedFd) -> Result<(), Fault> {
-    let Pieces { lowers, upper, dev, mounts } = &birth.pieces;
+    let Pieces { lowers, upper, dev, mounts, client } = &birth.pieces;
     let mut keep = vec![agent.as_fd(), birth.gate.as_fd(), upper.mount.as_fd(), dev.as_fd()];
-    keep.extend(lowers.iter().chain(mounts).map(|fd| fd.as_fd()));
+    keep.extend(lowers.iter().chain(mounts).chain(client).map(|fd| fd.as_fd()));
     process::close_all_but(&keep).doing("close descriptors")?;
     die_with_launcher()?;
     pass_gate(birth)?;

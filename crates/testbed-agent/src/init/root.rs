@@ -76,6 +76,10 @@ fn furnish(root: &OwnedFd, birth: &Birth<'_>) -> Result<(), Fault> {
     put(NewFs::open("mqueue").and_then(|fs| fs.mount(NO_PROGRAMS)), "dev/mqueue")?;
     let memory = |mode: &str| NewFs::open("tmpfs")?.set("mode", mode)?.set("size", "50%")?.mount(QUIET);
     put(memory("755"), "run")?;
+    if let Some(client) = &birth.pieces.client {
+        mkdirat(root, "run/testbed", Mode::from_raw_mode(0o755)).doing("make /run/testbed")?;
+        put_on(root.as_fd(), client.as_fd(), super::run::CLIENT_FOLDER)?;
+    }
     put(memory("1777"), "tmp")?;
     Ok(())
 }

@@ -14,6 +14,9 @@ use testbed_sys::process::{self, Cloned, Launch, Namespaces, SingleThreaded};
 
 pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Where a machine that may drive its testbed has the command `testbed`.
+pub(super) const CLIENT_FOLDER: &str = "run/testbed/bin";
+
 /// A process that was started, and the agent's ends of its streams.
 pub(super) struct Started {
     pub(super) pid: u32,
@@ -33,16 +36,9 @@ pub(super) fn start(machine: &Machine, run: &Run, handed: Vec<OwnedFd>) -> Resul
         Stdio::Terminal { term, .. } => term.as_str(),
         Stdio::Apart { .. } => "dumb",
     };
-    let mut variables: BTreeMap<&str, &str> = BTreeMap::from([
-        ("PATH", PATH),
-        ("HOME", user.home.as_str()),
-        ("USER", user.name.as_str()),
-        ("LOGNAME", user.name.as_str()),
-        ("LANG", "C.UTF-8"),
-        ("TERM", term),
-    ]);
-    variables.extend(machine.env.iter().chain(&run.env).map(|(k, v)| (k.as_str(), v.as_str())));
-    let path = variables.get("PATH").copied().unwrap_or(PATH);
+    let mut variables = environment(machine, &user, term);
+    variables.extend(run.env.iter().cloned());
+    let path = variables.get("PATH").map_or(PATH, String::as_str);
     let (files, arguments) = resolve(&run.program, path)?;
     let environment = strings(variables.iter().map(|(k, v)| format!("{k}={v}")))?;
     let folder = match &run.cwd {
@@ -70,6 +66,25 @@ pub(super) fn start(machine: &Machine, run: &Run, handed: Vec<OwnedFd>) -> Resul
         Fault::system(what, &e.error)
     })?;
     Ok(streams.ours)
+}
+
+/// What programs of a user find in their environment.
+fn environment(machine: &Machine, user: &User, term: &str) -> BTreeMap<String, String> {
+    let fixed = [
+        ("PATH", PATH),
+        ("HOME", user.home.as_str()),
+        ("USER", user.name.as_str()),
+        ("LOGNAME", user.name.as_str()),
+        ("LANG", "C.UTF-8"),
+        ("TERM", term),
+    ];
+    let mut variables: BTreeMap<String, String> =
+        fixed.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    variables.extend(machine.env.iter().cloned());
+    if machine.control {
+        variables.entry("PATH".into()).and_modify(|path| *path = format!("/{CLIENT_FOLDER}:{path}"));
+    }
+    variables
 }
 
 /// The first byte of what a tool tells, if it told that it is ready. No report begins with it.
@@ -109,12 +124,14 @@ pub(super) fn start_tool(
 /// The life of a tool's process: what it found out goes to `tell`.
 fn run_tool(machine: &Machine, tool: &Tool, tell: &OwnedFd) -> std::io::Result<()> {
     let stop = process::signal_fd(&[libc::SIGINT, libc::SIGTERM])?;
+    let root = User::find(None).map_err(std::io::Error::other)?;
+    let env: Vec<(String, String)> = environment(machine, &root, "dumb").into_iter().collect();
     let mut ready = || rustix::io::write(tell, &[READY]).map(|_| ()).map_err(Into::into);
     let mut io = ToolIo {
         input: rustix::stdio::stdin(),
         output: rustix::stdio::stdout(),
         stop: Some(stop.as_fd()),
-        env: &machine.env,
+        env: &env,
         ready: &mut ready,
     };
     let report: Result<Report, Fault> = tools::run(tool, &mut io);

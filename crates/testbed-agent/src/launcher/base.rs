@@ -6,7 +6,7 @@ use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, XattrFlags, chmodat, chownat, mkdirat, mknodat, openat,
 };
 use rustix::mount::MountAttrFlags;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -25,6 +25,8 @@ pub(super) struct Base {
     host: Option<OwnedFd>,
     /// Namespaces that show one owner of the host as root, by that owner.
     owners: RefCell<HashMap<(u32, u32), OwnedFd>>,
+    /// The folder with the command that drives a testbed from inside, once a machine has wanted it.
+    client: OnceCell<OwnedFd>,
     pub(super) unified: Option<OwnedFd>,
     pub(super) controllers: Vec<(Controller, OwnedFd)>,
     /// Of this launcher alone: a keeper may have several.
@@ -64,6 +66,7 @@ impl Base {
             canonical,
             host,
             owners: RefCell::default(),
+            client: OnceCell::new(),
             unified,
             controllers,
             cgroup_paths,
@@ -133,6 +136,19 @@ impl Base {
         Ok(tree)
     }
 
+    /// A mount of the folder that holds this program as the command `testbed`. All machines that have it share its pages,
+    /// and none can change it.
+    pub(super) fn client(&self) -> Result<OwnedFd, Fault> {
+        let folder = match self.client.get() {
+            Some(folder) => folder,
+            None => {
+                let made = client_folder(self.root_id())?;
+                self.client.get_or_init(|| made)
+            }
+        };
+        mount::copy_of(folder.as_fd(), c"", false).doing("open the command's folder")
+    }
+
     /// A small layer that holds files, all of them root's.
     pub(super) fn files_layer(&self, files: &[(String, String)]) -> Result<OwnedFd, Fault> {
         let layer = tmpfs("4m")?;
@@ -177,6 +193,21 @@ pub(super) fn tmpfs(size: &str) -> Result<OwnedFd, Fault> {
         .and_then(|fs| fs.set("size", size))
         .and_then(|fs| fs.mount(MountAttrFlags::empty()))
         .doing("make a tmpfs")
+}
+
+/// A read-only file system with this program in it.
+fn client_folder(owner: u32) -> Result<OwnedFd, Fault> {
+    let folder = tmpfs("64m")?;
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = openat(&folder, "testbed", flags, Mode::from_raw_mode(0o600)).doing("write the command")?;
+    let mut program = std::fs::File::open("/proc/self/exe").doing("read the own program")?;
+    std::io::copy(&mut program, &mut std::fs::File::from(file)).doing("write the command")?;
+    let read_only = Mode::from_raw_mode(0o555);
+    chmodat(&folder, "testbed", read_only, AtFlags::empty()).doing("write the command")?;
+    own(folder.as_fd(), "testbed", owner, owner)?;
+    own(folder.as_fd(), "", owner, owner)?;
+    mount::seal(folder.as_fd()).doing("make the command's folder read-only")?;
+    Ok(folder)
 }
 
 fn masked_host(ids: BorrowedFd<'_>, setup: &Setup) -> Result<OwnedFd, Fault> {

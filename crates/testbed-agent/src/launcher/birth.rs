@@ -124,7 +124,8 @@ fn pieces(
     for mount in &spec.mounts {
         mounts.push(base.owned_by(token, &mount.source, mount.owner, mount.writable)?);
     }
-    Ok(Pieces { lowers, upper, dev, mounts })
+    let client = if spec.control { Some(base.client()?) } else { None };
+    Ok(Pieces { lowers, upper, dev, mounts, client })
 }
 
 fn memory_upper(base: &Base, size: u64) -> Result<OwnedFd, Fault> {

@@ -1,0 +1,106 @@
+//! Carries the streams of a channel until its end.
+
+use super::connection::{ANSWER, Came, Channel, End};
+use crate::agent::Note;
+use crate::fault::{Fault, FaultKind};
+use crate::frame::Stream;
+use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
+use std::time::{Duration, Instant};
+
+/// Where the streams of a channel come from and go to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ends<'a> {
+    pub(super) input: Option<BorrowedFd<'a>>,
+    pub(super) output: Option<BorrowedFd<'a>>,
+    pub(super) error: Option<BorrowedFd<'a>>,
+    /// Told when what runs is ready.
+    pub(super) ready: Option<BorrowedFd<'a>>,
+}
+
+/// How a channel came to its end.
+#[derive(Debug)]
+pub(super) enum Carried {
+    /// By itself.
+    Ended(End),
+    /// It was told to end, because its time was over.
+    Stopped(End),
+    /// Nobody reads what comes of it.
+    Unread,
+}
+
+/// How long something that was told to end may take to do so.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Carries the streams until the end; after `timeout`, what runs is told to end.
+pub(super) fn carry(
+    mut channel: Channel<'_>,
+    ends: Ends<'_>,
+    timeout: Option<Duration>,
+) -> Result<Carried, Fault> {
+    let mut input = ends.input;
+    let mut until = timeout.map(|timeout| Instant::now() + timeout);
+    let mut stopped = false;
+    loop {
+        match channel.next(input, until)? {
+            Came::Data(stream, bytes) => {
+                let target = if stream == Stream::Error { ends.error } else { ends.output };
+                if let Some(target) = target
+                    && !write_all(target, &bytes)?
+                {
+                    return Ok(Carried::Unread);
+                }
+                channel.grant(bytes.len())?;
+            }
+            Came::Note(Note::Ready) => {
+                if let Some(target) = ends.ready {
+                    // Who does not want to know has closed it.
+                    let _ = write_all(target, b"ready\n");
+                }
+            }
+            Came::Note(Note::Started { .. }) => {}
+            Came::Input => {
+                let mut buffer = vec![0; channel.room()];
+                let length = match input.map(|fd| rustix::io::read(fd, &mut buffer)) {
+                    Some(Ok(length)) => length,
+                    Some(Err(Errno::INTR | Errno::AGAIN)) => continue,
+                    // Standard input that cannot be read has nothing in it.
+                    Some(Err(_)) | None => 0,
+                };
+                if length == 0 {
+                    input = None;
+                    channel.send_end()?;
+                } else {
+                    channel.send(&buffer[..length])?;
+                }
+            }
+            Came::End(end) => return Ok(if stopped { Carried::Stopped(end) } else { Carried::Ended(end) }),
+            Came::Late if stopped => {
+                return Err(Fault::new(FaultKind::Timeout, "end what runs").hint("the machine may be paused"));
+            }
+            Came::Late => {
+                channel.signal(libc::SIGTERM)?;
+                stopped = true;
+                until = Some(Instant::now() + GRACE + ANSWER);
+            }
+        }
+    }
+}
+
+/// False if nobody reads.
+pub(super) fn write_all(target: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<bool, Fault> {
+    while !bytes.is_empty() {
+        match rustix::io::write(target, bytes) {
+            Ok(length) => bytes = &bytes[length..],
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                let mut polled =
+                    [rustix::event::PollFd::from_borrowed_fd(target, rustix::event::PollFlags::OUT)];
+                let _ = rustix::event::poll(&mut polled, None);
+            }
+            Err(Errno::PIPE) => return Ok(false),
+            Err(error) => return Err(Fault::system("write the output", &error.into())),
+        }
+    }
+    Ok(true)
+}
