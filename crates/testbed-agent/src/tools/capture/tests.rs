@@ -49,14 +49,18 @@ fn sender(at: &str) -> UdpSocket {
 }
 
 /// Two namespaces and a link between `va` (10.0.0.1) and `vb` (10.0.0.2).
+const MAC: &str = "02:00:00:00:00:02";
+
 fn pair() -> Option<(Net, Net)> {
     let (here, there) = (Net::new()?, Net::new()?);
-    here.ip(&format!("link add va type veth peer name vb netns {}", there.file()));
+    here.ip(&format!("link add va type veth peer name vb address {MAC} netns {}", there.file()));
     for (net, name, last) in [(&here, "va", 1), (&there, "vb", 2)] {
         net.ip(&format!("addr add 10.0.0.{last}/24 dev {name}; link set {name} up"));
     }
     here.until_up("va");
     there.until_up("vb");
+    // Who is at which address is known before anything is sent: what waits for an answer would come late.
+    here.ip(&format!("neigh replace 10.0.0.2 lladdr {MAC} dev va nud permanent"));
     Some((here, there))
 }
 
