@@ -40,7 +40,8 @@ fn lone(limits: Limits) -> Machine {
         mounts: Vec::new(),
         limits,
         env: Vec::new(),
-        keep: false,
+        snapshots: Vec::new(),
+        replaces: None,
         control: false,
     }
 }

@@ -121,15 +121,22 @@ pub enum Order {
         /// Stop, rather than resume.
         frozen: bool,
     },
-    /// Sends the folder that holds what the machine has changed: its upper layer, opened. Works after its end too.
-    OpenUpper {
-        /// Its number.
-        machine: u32,
+    /// Makes an upper layer in memory that no machine has yet.
+    MakeUpper {
+        /// Its number: none of a machine.
+        upper: u32,
+        /// At most so many bytes.
+        size: u64,
     },
-    /// Forgets a machine that has ended: its upper layer in memory goes.
-    Forget {
+    /// Sends the folder that holds `upper` and `work`: what a machine has changed. Works after the machine's end too.
+    OpenUpper {
+        /// Its number; a machine's own has the machine's.
+        upper: u32,
+    },
+    /// Forgets an upper layer: in memory it goes with the last machine that uses it.
+    ForgetUpper {
         /// Its number.
-        machine: u32,
+        upper: u32,
     },
     /// Done once everything that was asked for before is, clean-up included.
     Settle,
@@ -232,8 +239,12 @@ pub struct Machine {
     pub hostname: String,
     /// What its root file system is made of.
     pub root: Root,
-    /// Where its changes go.
+    /// Where its changes go; they stay after its end, until [`Order::ForgetUpper`].
     pub upper: Upper,
+    /// Upper layers that lie below its own as they are, top first.
+    pub snapshots: Vec<u32>,
+    /// The machine that has ended and whose place it takes: their interfaces have the same addresses.
+    pub replaces: Option<u32>,
     /// The fabric its interfaces hang on.
     pub fabric: Option<u32>,
     /// Its interfaces beside `lo`.
@@ -248,8 +259,6 @@ pub struct Machine {
     pub limits: Limits,
     /// What its programs find in their environment.
     pub env: Vec<(String, String)>,
-    /// What it has changed stays after its end, until [`Order::Forget`].
-    pub keep: bool,
     /// It may speak to its keeper by `/run/testbed/control`.
     pub control: bool,
 }
@@ -266,11 +275,11 @@ pub struct Root {
 /// Where a machine's changes go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Upper {
-    /// Memory, at most so many bytes.
+    /// Memory, at most so many bytes. It gets the machine's number.
     Memory(u64),
-    /// A folder on the host that holds `upper` and `work`; owners in them are as inside.
+    /// A folder on the host that holds `upper` and `work`; owners in them are as inside. It gets the machine's number.
     Folder(String),
-    /// That of a machine that has ended and was not forgotten.
+    /// The one with this number. No machine that runs may have it.
     Of(u32),
 }
 

@@ -181,6 +181,13 @@ impl Batch {
         });
     }
 
+    /// Takes a link down.
+    pub fn down(&mut self, index: u32) {
+        self.message(RTM_NEWLINK, 0, format!("take link {index} down"), |m| {
+            m.link_header(index, 0, IFF_UP);
+        });
+    }
+
     /// Takes a link up that makes no IPv6 address of its own.
     pub fn up_without_ipv6(&mut self, index: u32) {
         self.no_ipv6_address(index);

@@ -1,7 +1,7 @@
 //! How a machine begins: the launcher's side. The other side is [`crate::init`].
 
 use super::base::{Base, own, tmpfs};
-use super::{Launcher, Machine, MachineProcess, base_of, missing};
+use super::{Launcher, Machine, base_of, fabric, missing};
 use crate::init::{self, Birth, Pieces, Upper as UpperMount};
 use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode, makedev, mkdirat, mknodat, symlinkat};
@@ -21,25 +21,30 @@ impl Launcher {
         if self.machines.contains_key(&number) {
             return Err(Fault::new(FaultKind::Exists, format!("make machine {number}")));
         }
-        let fabric = match spec.fabric {
+        let its_fabric = match spec.fabric {
             Some(fabric) => Some(self.fabrics.get(&fabric).ok_or_else(|| missing("fabric"))?),
             None => None,
         };
+        if let Some(former) = spec.replaces.and_then(|former| self.former.remove(&former)) {
+            fabric::take_down(self.token, &former.network, &former.interfaces)?;
+        }
         let base = base_of(&self.base)?;
-        let upper = match &spec.upper {
+        let (upper_number, new_upper) = match &spec.upper {
             Upper::Of(other) => {
-                let other = self.machine(*other)?;
-                if other.process.is_some() {
+                if self.machines.values().any(|machine| machine.upper == *other) {
                     return Err(Fault::new(FaultKind::State, "use the files of a machine that runs"));
                 }
-                other.upper.try_clone().doing("open upper layer")?
+                (*other, None)
             }
-            Upper::Memory(size) => memory_upper(base, *size)?,
-            Upper::Folder(path) => base.canonical(path)?,
+            Upper::Memory(size) => (number, Some(memory_upper(base, *size)?)),
+            Upper::Folder(path) => (number, Some(base.canonical(path)?)),
         };
+        let layer = |upper: &u32| self.uppers.get(upper).ok_or_else(|| missing("upper layer"));
+        let snapshots = spec.snapshots.iter().map(layer).collect::<Result<Vec<_>, _>>()?;
+        let upper = new_upper.as_ref().map_or_else(|| layer(&upper_number), Ok)?;
         let cgroups = Cgroups::make(base, number, spec.limits)?;
         let (gate, go) = pipe_with(PipeFlags::CLOEXEC).doing("make a pipe")?;
-        let pieces = pieces(base, spec, fabric.and_then(|f| f.files()), &upper, self.token)?;
+        let pieces = pieces(base, spec, &snapshots, its_fabric.and_then(|f| f.files()), upper, self.token)?;
         let cloned = clone(self.token, namespaces(base), cgroups.unified()).doing("clone process 1");
         let (pid, pidfd) = match cloned {
             Ok(Cloned::Child) => {
@@ -57,13 +62,17 @@ impl Launcher {
         let made = map_ids(base, pid)
             .and_then(|()| cgroups.enter(pid))
             .and_then(|()| rustix::io::write(&go, &[GO]).doing("open the gate"))
-            .and_then(|_| fabric.map_or(Ok(Vec::new()), |f| f.wire(pid, &spec.interfaces)))
+            .and_then(|_| its_fabric.map_or(Ok(Vec::new()), |f| f.wire(pid, &spec.interfaces)))
             .and_then(|interfaces| {
                 rustix::io::write(&go, &[GO]).doing("open the gate")?;
                 Ok(interfaces)
             });
-        let interfaces = match made {
-            Ok(interfaces) => interfaces,
+        let made = made.and_then(|interfaces| {
+            let network = (!interfaces.is_empty()).then(|| fabric::namespace_of_process(pid)).transpose()?;
+            Ok((interfaces, network))
+        });
+        let (interfaces, network) = match made {
+            Ok(made) => made,
             Err(fault) => {
                 drop(go);
                 let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
@@ -74,9 +83,11 @@ impl Launcher {
             }
         };
         let unified = cgroups.unified().is_some();
-        let process = MachineProcess { pid, pidfd, cgroups: cgroups.all, unified };
+        let machine =
+            Machine { pid, pidfd, cgroups: cgroups.all, unified, upper: upper_number, interfaces, network };
         self.by_pid.insert(pid, number);
-        self.machines.insert(number, Machine { process: Some(process), upper, keep: spec.keep, interfaces });
+        self.machines.insert(number, machine);
+        self.uppers.extend(new_upper.map(|upper| (number, upper)));
         Ok(pid)
     }
 }
@@ -103,12 +114,16 @@ fn map_ids(base: &Base, pid: u32) -> Result<(), Fault> {
 fn pieces(
     base: &Base,
     spec: &Spec,
+    snapshots: &[&OwnedFd],
     files: Option<&OwnedFd>,
     upper: &OwnedFd,
     token: testbed_sys::process::SingleThreaded,
 ) -> Result<Pieces, Fault> {
     use testbed_sys::mount::copy_of;
     let mut lowers = Vec::new();
+    for snapshot in snapshots {
+        lowers.push(copy_of(snapshot.as_fd(), c"upper", false).doing("open a snapshot")?);
+    }
     if let Some(files) = files {
         lowers.push(copy_of(files.as_fd(), c"", false).doing("open the files layer")?);
     }
@@ -128,7 +143,7 @@ fn pieces(
     Ok(Pieces { lowers, upper, dev, mounts, client })
 }
 
-fn memory_upper(base: &Base, size: u64) -> Result<OwnedFd, Fault> {
+pub(super) fn memory_upper(base: &Base, size: u64) -> Result<OwnedFd, Fault> {
     let tree = tmpfs(&size.to_string())?;
     let root = base.root_id();
     for name in ["upper", "work"] {

@@ -159,10 +159,30 @@ fn in_net_of_process<T>(
     pid: u32,
     work: impl FnOnce() -> Result<T, Fault>,
 ) -> Result<T, Fault> {
+    in_net(token, &namespace_of_process(pid)?, work)
+}
+
+/// A process's network namespace.
+pub(super) fn namespace_of_process(pid: u32) -> Result<OwnedFd, Fault> {
+    open(format!("/proc/{pid}/ns/net"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .doing("open the machine's network namespace")
+}
+
+/// Takes links of a namespace down.
+pub(super) fn take_down(token: SingleThreaded, network: &OwnedFd, links: &[u32]) -> Result<(), Fault> {
+    let socket = in_net(token, network, || Netlink::open().doing("open netlink"))?;
+    let mut batch = Batch::new();
+    links.iter().for_each(|link| batch.down(*link));
+    socket.apply(batch).map_err(refused)
+}
+
+fn in_net<T>(
+    token: SingleThreaded,
+    network: &OwnedFd,
+    work: impl FnOnce() -> Result<T, Fault>,
+) -> Result<T, Fault> {
     let before = own_namespace()?;
-    let theirs = open(format!("/proc/{pid}/ns/net"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .doing("open the machine's network namespace")?;
-    enter_net(token, theirs.as_fd()).doing("enter the machine's network namespace")?;
+    enter_net(token, network.as_fd()).doing("enter the machine's network namespace")?;
     let result = work();
     enter_net(token, before.as_fd()).doing("leave the machine's network namespace")?;
     result

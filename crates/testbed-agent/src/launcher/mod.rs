@@ -44,6 +44,8 @@ pub(crate) fn run() -> io::Result<()> {
         base: None,
         fabrics: HashMap::new(),
         machines: HashMap::new(),
+        uppers: HashMap::new(),
+        former: HashMap::new(),
         by_pid: HashMap::new(),
     };
     let result = launcher.serve(&children);
@@ -79,25 +81,32 @@ struct Launcher {
     base: Option<Base>,
     fabrics: HashMap<u32, Fabric>,
     machines: HashMap<u32, Machine>,
+    /// Folders with `upper` and `work`; a machine's own has the machine's number.
+    uppers: HashMap<u32, OwnedFd>,
+    /// What is left of machines that have ended, until their upper layers are forgotten.
+    former: HashMap<u32, Former>,
     by_pid: HashMap<u32, u32>,
 }
 
-/// A machine as its launcher knows it.
+/// A machine that runs, as its launcher knows it.
 struct Machine {
-    /// None once it has ended.
-    process: Option<MachineProcess>,
-    /// The folder with `upper` and `work`.
-    upper: OwnedFd,
-    keep: bool,
-    interfaces: Vec<u32>,
-}
-
-struct MachineProcess {
     pid: u32,
     pidfd: OwnedFd,
     /// Version 2 first, if there is one.
     cgroups: Vec<Cgroup>,
     unified: bool,
+    /// The number of its upper layer.
+    upper: u32,
+    interfaces: Vec<u32>,
+    network: Option<OwnedFd>,
+}
+
+/// A machine that has ended. The kernel takes its interfaces away when it comes to it; one that takes its place cannot
+/// wait for that.
+struct Former {
+    interfaces: Vec<u32>,
+    network: OwnedFd,
+    upper: u32,
 }
 
 impl Launcher {
@@ -177,23 +186,24 @@ impl Launcher {
                 return Ok(Outcome::Made { pid });
             }
             Order::Kill { machine } => {
-                if let Some(process) = &self.machine(machine)?.process {
-                    rustix::process::pidfd_send_signal(&process.pidfd, rustix::process::Signal::KILL)
-                        .map_err(|e| Fault::system("kill", &e.into()))?;
-                }
+                let pidfd = &self.machine(machine)?.pidfd;
+                rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::KILL)
+                    .map_err(|e| Fault::system("kill", &e.into()))?;
             }
             Order::Freeze { machine, frozen } => self.freeze(machine, frozen)?,
             // Orders are carried out one after another, and nothing is left for later.
             Order::Settle => {}
-            Order::OpenUpper { machine } => {
-                let upper = &self.machine(machine)?.upper;
+            Order::MakeUpper { upper, size } => {
+                let tree = birth::memory_upper(base_of(&self.base)?, size)?;
+                self.uppers.insert(upper, tree);
+            }
+            Order::OpenUpper { upper } => {
+                let upper = self.uppers.get(&upper).ok_or_else(|| missing("upper layer"))?;
                 given.push(upper.try_clone().map_err(|e| Fault::system("open upper layer", &e))?);
             }
-            Order::Forget { machine } => {
-                if self.machine(machine)?.process.is_some() {
-                    return Err(Fault::new(FaultKind::State, "forget a machine that runs"));
-                }
-                self.machines.remove(&machine);
+            Order::ForgetUpper { upper } => {
+                self.uppers.remove(&upper);
+                self.former.retain(|_, former| former.upper != upper);
             }
             Order::SetLink { machine, interface, mode } => self.set_link(machine, interface, mode)?,
             Order::Capture { fabric, network } => {
@@ -201,7 +211,7 @@ impl Launcher {
                 given.push(fabric.capture(self.token, network)?);
             }
             Order::OpenSocket { machine, ipv6 } => {
-                let pid = self.running(machine)?.pid;
+                let pid = self.machine(machine)?.pid;
                 given.push(fabric::tcp_socket_of_process(self.token, pid, ipv6)?);
             }
             Order::OpenTrunk { fabric, network } => {
@@ -213,18 +223,14 @@ impl Launcher {
     }
 
     fn machine(&self, machine: u32) -> Result<&Machine, Fault> {
-        self.machines.get(&machine).ok_or_else(|| missing("machine"))
-    }
-
-    fn running(&self, machine: u32) -> Result<&MachineProcess, Fault> {
         let ended = || Fault::new(FaultKind::State, "the machine has ended");
-        self.machine(machine)?.process.as_ref().ok_or_else(ended)
+        self.machines.get(&machine).ok_or_else(ended)
     }
 
     fn freeze(&self, machine: u32, frozen: bool) -> Result<(), Fault> {
         const WAIT: std::time::Duration = std::time::Duration::from_secs(5);
-        let process = self.running(machine)?;
-        let Some(group) = process.cgroups.first().filter(|_| process.unified) else {
+        let machine = self.machine(machine)?;
+        let Some(group) = machine.cgroups.first().filter(|_| machine.unified) else {
             return Err(Fault::new(FaultKind::Unsupported, "pause a machine")
                 .hint("this host has no cgroup v2 hierarchy that testbed may write; see `testbed doctor`"));
         };
@@ -233,10 +239,9 @@ impl Launcher {
     }
 
     fn set_link(&self, machine: u32, interface: u32, mode: LinkMode) -> Result<(), Fault> {
-        let interfaces = &self.machine(machine)?.interfaces;
-        let index = *interfaces.get(interface as usize).ok_or_else(|| missing("interface"))?;
-        let pid = self.running(machine)?.pid;
-        let socket = fabric::netlink_of_process(self.token, pid)?;
+        let machine = self.machine(machine)?;
+        let index = *machine.interfaces.get(interface as usize).ok_or_else(|| missing("interface"))?;
+        let socket = fabric::netlink_of_process(self.token, machine.pid)?;
         let mut batch = netlink::Batch::new();
         batch.macvlan_mode(
             index,
@@ -260,12 +265,12 @@ impl Launcher {
                 Status::Signal(signal) => Exit::Signal(signal),
             };
             self.tell(0, Kind::Note, &Ended { machine: number, how }, &[])?;
-            let Some(machine) = self.machines.get_mut(&number) else { continue };
-            if let Some(process) = machine.process.take() {
-                remove_all(&process.cgroups);
-            }
-            if !machine.keep {
-                self.machines.remove(&number);
+            if let Some(machine) = self.machines.remove(&number) {
+                remove_all(&machine.cgroups);
+                if let Some(network) = machine.network.filter(|_| self.uppers.contains_key(&machine.upper)) {
+                    let Machine { interfaces, upper, .. } = machine;
+                    self.former.insert(number, Former { interfaces, network, upper });
+                }
             }
         }
         Ok(())
@@ -273,19 +278,16 @@ impl Launcher {
 
     /// Kills what is left, and waits for it, so that the folders of its cgroups can go too.
     fn end(&mut self) {
-        let mut left = Vec::new();
-        for machine in self.machines.values_mut() {
-            let Some(process) = machine.process.take() else { continue };
-            if let Some(group) = process.cgroups.first().filter(|_| process.unified) {
+        for machine in self.machines.values() {
+            if let Some(group) = machine.cgroups.first().filter(|_| machine.unified) {
                 let _ = group.kill();
             }
-            let _ = rustix::process::pidfd_send_signal(&process.pidfd, rustix::process::Signal::KILL);
-            left.push(process);
+            let _ = rustix::process::pidfd_send_signal(&machine.pidfd, rustix::process::Signal::KILL);
         }
-        for process in left {
-            let id = rustix::process::WaitId::PidFd(process.pidfd.as_fd());
+        for machine in self.machines.values() {
+            let id = rustix::process::WaitId::PidFd(machine.pidfd.as_fd());
             let _ = rustix::process::waitid(id, rustix::process::WaitIdOptions::EXITED);
-            remove_all(&process.cgroups);
+            remove_all(&machine.cgroups);
         }
         if let Some(base) = &self.base {
             base.remove_cgroups();

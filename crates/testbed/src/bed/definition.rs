@@ -33,14 +33,14 @@ pub(super) fn machine(
     let layers = image.layers.iter().map(|path| text(path, machine)).collect::<Result<_, _>>()?;
     let interfaces = machine.interfaces().iter().map(|i| interface(spec, i)).collect();
     let limits = machine.limits();
-    // Files in memory count against the memory limit; beyond it the kernel would kill instead of refusing.
-    let disk = machine.disk().unwrap_or_else(|| limits.memory().map_or(DISK, |memory| memory / 2));
     let passed = machine.pass_env().iter().filter_map(|name| options.env.iter().find(|(n, _)| n == name));
     let env = image.env.iter().chain(passed).chain(machine.env()).cloned().collect();
     Ok(Machine {
         hostname: machine.hostname().into(),
         root: Root { layers, host: image.host },
-        upper: Upper::Memory(disk),
+        upper: Upper::Memory(disk(machine)),
+        snapshots: Vec::new(),
+        replaces: None,
         fabric: Some(fabric),
         interfaces,
         routes: routes(machine),
@@ -48,9 +48,14 @@ pub(super) fn machine(
         mounts: machine.mounts().iter().map(|m| mount(m, machine)).collect::<Result<_, _>>()?,
         limits: Limits { memory: limits.memory(), cpu_milli: limits.cpu_milli(), pids: limits.pids() },
         env,
-        keep: options.keep,
         control: *machine.control() != spec::Control::None,
     })
+}
+
+/// How much a machine may write to its own files, in bytes.
+pub(super) fn disk(machine: &spec::Machine) -> u64 {
+    // Files in memory count against the memory limit; beyond it the kernel would kill instead of refusing.
+    machine.disk().unwrap_or_else(|| machine.limits().memory().map_or(DISK, |memory| memory / 2))
 }
 
 fn interface(spec: &spec::Testbed, interface: &spec::Interface) -> Interface {

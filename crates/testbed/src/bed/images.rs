@@ -104,10 +104,16 @@ impl Prepared {
     }
 }
 
+impl Prepared {
+    /// An image's root.
+    pub(super) fn of(&self, image: &str) -> Result<&ImageRoot, Fault> {
+        let unknown = || format!("get the image `{image}`: it was not prepared");
+        self.roots.get(image).ok_or_else(|| Fault::new(FaultKind::Image, unknown()))
+    }
+}
+
 impl Images for Prepared {
     fn resolve(&self, _: &spec::Testbed, image: &str) -> Result<ImageRoot, Fault> {
-        self.roots.get(image).cloned().ok_or_else(|| {
-            Fault::new(FaultKind::Image, format!("get the image `{image}`: it was not prepared"))
-        })
+        self.of(image).cloned()
     }
 }

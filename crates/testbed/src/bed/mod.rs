@@ -3,14 +3,20 @@
 //! Making it asks the launcher for the fabric and all machines in one go; becoming ready is what the file asks for
 //! beyond that: files, services, conditions, in the order of `depends`.
 
+mod changes;
 mod definition;
 mod images;
+mod lifecycle;
 mod readiness;
 mod service;
+mod snapshot;
 mod up;
 
+pub use changes::{Change, ChangeKind};
 pub use images::{HostOnly, ImageRoot, Images, Prepared, StoredImages};
+pub use lifecycle::Ending;
 pub use service::{Log, ServiceStatus};
+pub use snapshot::SnapshotStatus;
 
 use crate::control::session::Session;
 use crate::engine::Engine;
@@ -29,7 +35,9 @@ use testbed_agent::agent::Run;
 use testbed_agent::launch::{LinkMode, Order};
 use testbed_agent::{Fault, FaultKind};
 
+use lifecycle::Place;
 use service::Services;
+use snapshot::Snapshots;
 
 /// How a bed is made, beyond what its file says.
 #[derive(Clone, Debug, Default)]
@@ -40,8 +48,6 @@ pub struct Options {
     pub uplink: uplink::Options,
     /// Published ports listen at any free port of the address that the file names: for one copy of many.
     pub free_ports: bool,
-    /// What machines have changed stays when they end, so that they can be restarted or looked at.
-    pub keep: bool,
 }
 
 /// One copy of a testbed. Cheap to clone; the last clone ends its machines.
@@ -63,12 +69,18 @@ impl WeakBed {
 struct Shared {
     spec: Arc<spec::Testbed>,
     engine: Engine,
-    fabric: Option<u32>,
+    fabric: u32,
     machines: Vec<Machine>,
+    /// By the number of the machine.
+    places: Vec<Mutex<Place>>,
     by_name: HashMap<String, usize>,
+    /// What machines are made of, by the name of the image.
+    roots: Prepared,
+    options: Options,
+    snapshots: Mutex<Snapshots>,
     services: Services,
     ports: OnceLock<Vec<Published>>,
-    /// What lives as long as the bed: guards of layers, uplinks, published ports.
+    /// What lives as long as the bed: uplinks, published ports.
     attachments: Mutex<Vec<Box<dyn Any + Send>>>,
 }
 
@@ -83,37 +95,54 @@ impl Bed {
         images: &dyn Images,
         options: &Options,
     ) -> Result<Bed, Fault> {
-        let mut roots: HashMap<&str, ImageRoot> = HashMap::new();
-        for machine in spec.machines() {
-            if !roots.contains_key(machine.image()) {
-                roots.insert(machine.image(), images.resolve(spec, machine.image())?);
-            }
-        }
+        let roots = Prepared::new(spec, images)?;
+        let places = spec.machines().iter().map(|_| Place::default()).collect();
+        Bed::build(engine, spec, roots, options.clone(), places)
+    }
+
+    /// Has the networks made, and the machines on what their places say.
+    fn build(
+        engine: &Engine,
+        spec: &Arc<spec::Testbed>,
+        roots: Prepared,
+        options: Options,
+        places: Vec<Place>,
+    ) -> Result<Bed, Fault> {
         let fabric = engine.number();
         let making = engine.send_order(&definition::fabric(spec, fabric), Vec::new())?;
         let mut machines = Vec::with_capacity(spec.machines().len());
         let mut by_name = HashMap::new();
-        for machine in spec.machines() {
-            let root = roots.get(machine.image()).cloned().unwrap_or_default();
-            let definition = definition::machine(spec, machine, &root, fabric, options)?;
+        for (machine, place) in spec.machines().iter().zip(&places) {
+            let mut definition =
+                definition::machine(spec, machine, roots.of(machine.image())?, fabric, &options)?;
+            definition.snapshots = place.below.iter().map(|upper| upper.number()).collect();
             by_name.insert(machine.name().to_owned(), machines.len());
             machines.push(engine.machine(machine.name(), definition)?);
         }
         making.wait()?;
-        let guards = roots.into_values().filter_map(|root| root.guard);
-        let attachments = guards.map(|guard| Box::new(guard) as Box<dyn Any + Send>).collect();
         let shared = Shared {
             ports: OnceLock::new(),
             spec: Arc::clone(spec),
             engine: engine.clone(),
-            fabric: Some(fabric),
+            fabric,
             machines,
+            places: places.into_iter().map(Mutex::new).collect(),
             by_name,
+            roots,
+            options: options.clone(),
+            snapshots: Mutex::default(),
             services: Services::default(),
-            attachments: Mutex::new(attachments),
+            attachments: Mutex::default(),
         };
         let bed = Bed { shared: Arc::new(shared) };
-        bed.serve_programs();
+        for machine in bed.machines() {
+            bed.serve_programs(machine);
+        }
+        for (machine, place) in bed.shared.machines.iter().zip(&bed.shared.places) {
+            for interface in &lock(place).cut {
+                bed.set_link(machine, *interface, LinkMode::Cut)?;
+            }
+        }
         bed.start_uplinks(&options.uplink)?;
         let published = bed.publish_ports(|_, port| {
             let declared = port.host();
@@ -124,13 +153,11 @@ impl Bed {
         Ok(bed)
     }
 
-    /// Lets programs of those machines that may control the testbed reach it.
-    fn serve_programs(&self) {
-        for machine in self.machines() {
-            let rights = self.shared.spec.machine(machine.name()).map(spec::Machine::control);
-            if let Some(rights) = rights.filter(|rights| **rights != spec::Control::None) {
-                machine.serve(Session::new(self.downgrade(), rights.clone(), None));
-            }
+    /// Lets programs of a machine that may control the testbed reach it.
+    fn serve_programs(&self, machine: &Machine) {
+        let rights = self.shared.spec.machine(machine.name()).map(spec::Machine::control);
+        if let Some(rights) = rights.filter(|rights| **rights != spec::Control::None) {
+            machine.serve(Session::new(self.downgrade(), rights.clone(), None));
         }
     }
 
@@ -163,7 +190,7 @@ impl Bed {
     /// # Errors
     /// The first machine that does not become ready, with the end of its services' logs.
     pub fn wait_ready(&self) -> Result<(), Fault> {
-        readiness::wait(self)
+        readiness::wait(self, readiness::Files::Put, &|_| true)
     }
 
     /// What it is a copy of.
@@ -177,7 +204,7 @@ impl Bed {
     }
 
     /// The number of its fabric at the launcher.
-    pub fn fabric(&self) -> Option<u32> {
+    pub fn fabric(&self) -> u32 {
         self.shared.fabric
     }
 
@@ -236,12 +263,22 @@ impl Bed {
             let what = network.map_or("any network".into(), |n| format!("the network `{n}`"));
             return Err(Fault::new(FaultKind::NotFound, format!("not on {what}")).on(name));
         }
-        machine.pid()?;
+        let (number, _) = self.numbered(name)?;
+        let mut place = lock(&self.shared.places[number]);
         for interface in wanted {
-            let order = Order::SetLink { machine: machine.number(), interface, mode };
-            self.shared.engine.order(&order).map_err(|f| f.on(name))?;
+            self.set_link(machine, interface, mode)?;
+            match mode {
+                LinkMode::Cut => place.cut.insert(interface),
+                LinkMode::Whole | LinkMode::Trunk => place.cut.remove(&interface),
+            };
         }
         Ok(())
+    }
+
+    fn set_link(&self, machine: &Machine, interface: u32, mode: LinkMode) -> Result<(), Fault> {
+        machine.pid()?;
+        let order = Order::SetLink { machine: machine.number(), interface, mode };
+        self.shared.engine.order(&order).map(|_| ()).map_err(|f| f.on(machine.name()))
     }
 
     /// The last of what a service has written.
@@ -266,7 +303,7 @@ impl Bed {
     pub(crate) fn packet_socket(&self, network: &str) -> Result<OwnedFd, Fault> {
         let missing = || Fault::new(FaultKind::NotFound, format!("no network `{network}`"));
         let number = self.network_number(network).ok_or_else(missing)?;
-        let fabric = self.shared.fabric.ok_or_else(missing)?;
+        let fabric = self.shared.fabric;
         let fds = self.shared.engine.order(&Order::Capture { fabric, network: number })?;
         fds.into_iter().next().ok_or_else(|| Fault::new(FaultKind::Protocol, "open a packet socket"))
     }
@@ -311,9 +348,7 @@ impl Index<&str> for Bed {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        if let Some(fabric) = self.fabric {
-            // Without its launcher there is no fabric either.
-            let _ = self.engine.send_order(&Order::DropFabric { fabric }, Vec::new());
-        }
+        // Without its launcher there is no fabric either.
+        let _ = self.engine.send_order(&Order::DropFabric { fabric: self.fabric }, Vec::new());
     }
 }

@@ -23,11 +23,26 @@ struct Progress {
     changed: Condvar,
 }
 
-/// Waits until every machine has started, has its files and services, and meets its conditions.
-pub(super) fn wait(bed: &Bed) -> Result<(), Fault> {
+/// What becomes of the files that a machine is to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Files {
+    /// They are put in place.
+    Put,
+    /// They are there already, as the machine has left them.
+    Stay,
+}
+
+/// Waits until every machine that is `among` those meant has started, has its files and services, and meets its
+/// conditions. The others are ready.
+pub(super) fn wait(
+    bed: &Bed,
+    files: Files,
+    among: &(dyn Fn(&spec::Machine) -> bool + Sync),
+) -> Result<(), Fault> {
     let shared = &*bed.shared;
     let start = shared.spec.deadlines().start();
     let order = plan::start_order(&shared.spec);
+    let (order, ready): (Vec<_>, Vec<_>) = order.into_iter().partition(|machine| among(machine));
     let (simple, others): (Vec<_>, Vec<_>) = order.into_iter().partition(|m| has_nothing_to_do(m));
     for machine in &simple {
         bed.find(machine.name())?.wait_started(start)?;
@@ -36,15 +51,16 @@ pub(super) fn wait(bed: &Bed) -> Result<(), Fault> {
         return Ok(());
     }
     let progress = Progress::default();
-    for machine in simple {
+    for machine in simple.into_iter().chain(ready) {
         progress.tell(machine.name(), Ok(()));
     }
     std::thread::scope(|scope| {
         for machine in &others {
             let progress = &progress;
             scope.spawn(move || {
-                let result =
-                    bed.find(machine.name()).and_then(|its| make_ready(shared, machine, its, progress));
+                let result = bed
+                    .find(machine.name())
+                    .and_then(|its| make_ready(shared, machine, its, files, progress));
                 progress.tell(machine.name(), result);
             });
         }
@@ -64,11 +80,14 @@ fn make_ready(
     shared: &Shared,
     spec: &spec::Machine,
     machine: &Machine,
+    files: Files,
     progress: &Progress,
 ) -> Result<(), Fault> {
     machine.wait_started(shared.spec.deadlines().start())?;
-    for file in spec.files() {
-        put(machine, file)?;
+    if files == Files::Put {
+        for file in spec.files() {
+            put(machine, file)?;
+        }
     }
     for name in spec.depends() {
         progress.wait_for(name).map_err(|f| {

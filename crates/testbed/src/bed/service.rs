@@ -44,6 +44,9 @@ struct LogState {
     /// Bytes that were written in all.
     total: u64,
     closed: bool,
+    /// How often the service was started before, and what had been written by then.
+    starts: u32,
+    since: u64,
 }
 
 impl Log {
@@ -102,6 +105,15 @@ impl Log {
         }
     }
 
+    /// The service starts again: what it writes comes behind what is there. Returns the number of the start.
+    fn reopen(&self) -> u32 {
+        let mut state = lock(&self.state);
+        state.closed = false;
+        state.starts += 1;
+        state.since = state.total;
+        state.starts
+    }
+
     fn push(&self, bytes: &[u8]) {
         let mut state = lock(&self.state);
         state.kept.extend(bytes);
@@ -112,15 +124,18 @@ impl Log {
         self.grown.notify_all();
     }
 
-    fn close(&self) {
-        lock(&self.state).closed = true;
+    /// Nothing more comes of this start. What is left of a former one may be read late.
+    fn close(&self, start: u32) {
+        let mut state = lock(&self.state);
+        state.closed |= state.starts == start;
+        drop(state);
         self.grown.notify_all();
     }
 
-    /// Waits until a line contains the text. False once nothing more comes, or the deadline has passed.
+    /// Waits until a line that was written since the service's last start contains the text. False once nothing more comes, or the deadline has passed.
     pub(super) fn wait_for(&self, text: &str, deadline: Instant) -> bool {
         let wanted = text.as_bytes();
-        let mut from = 0_u64;
+        let mut from = lock(&self.state).since;
         let mut carried: Vec<u8> = Vec::new();
         while let Some((bytes, next)) = self.follow(from, Some(deadline)) {
             if next == from {
@@ -169,15 +184,16 @@ impl Services {
         if let Some(cwd) = service.cwd() {
             command = command.cwd(cwd);
         }
-        let started = self.begin(command, false)?;
         let key = (machine.name().to_owned(), service.name().to_owned());
+        let log = lock(&self.all).get(&key).map(|former| Arc::clone(&former.log));
+        let started = self.begin(command, log, false)?;
         lock(&self.all).insert(key, started);
         Ok(())
     }
 
     /// Starts a program that goes on by itself, and gives its number in the machine.
     pub(super) fn start_program(&self, machine: &Machine, run: Run) -> Result<u32, Fault> {
-        let started = self.begin(Command::asked(machine, run), true)?;
+        let started = self.begin(Command::asked(machine, run), None, true)?;
         let pid = lock(&started.running).pid()?;
         let mut all = lock(&self.all);
         let ended = |(key, service): (&(String, String), &Service)| {
@@ -192,12 +208,13 @@ impl Services {
         Ok(pid)
     }
 
-    fn begin(&self, command: Command<'_>, is_program: bool) -> Result<Service, Fault> {
+    /// Starts it; a former start's log goes on.
+    fn begin(&self, command: Command<'_>, log: Option<Arc<Log>>, is_program: bool) -> Result<Service, Fault> {
         let reader = self.reader.get_or_init(LogReader::start).clone()?;
         let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC).doing("make a pipe")?;
         let running = command.spawn_with(None, theirs, None)?;
-        let log = Arc::new(Log::default());
-        reader.add(ours, Arc::clone(&log))?;
+        let log = log.unwrap_or_default();
+        reader.add(Pipe { fd: ours, start: log.reopen(), log: Arc::clone(&log) })?;
         Ok(Service { running: Mutex::new(running), log, is_program })
     }
 
@@ -246,9 +263,16 @@ impl Services {
     }
 }
 
+/// What one start of a service writes to.
+struct Pipe {
+    fd: OwnedFd,
+    start: u32,
+    log: Arc<Log>,
+}
+
 /// The thread that reads the logs of a bed's services.
 struct LogReader {
-    pipes: Mutex<Vec<(OwnedFd, Arc<Log>)>>,
+    pipes: Mutex<Vec<Pipe>>,
     wake: OwnedFd,
 }
 
@@ -261,7 +285,7 @@ impl LogReader {
         std::thread::Builder::new()
             .name("testbed-logs".into())
             .spawn(move || {
-                let mut pipes: Vec<(OwnedFd, Arc<Log>)> = Vec::new();
+                let mut pipes: Vec<Pipe> = Vec::new();
                 loop {
                     match weak.upgrade() {
                         Some(reader) => pipes.append(&mut lock(&reader.pipes)),
@@ -278,9 +302,9 @@ impl LogReader {
         Ok(reader)
     }
 
-    fn add(&self, pipe: OwnedFd, log: Arc<Log>) -> Result<(), Fault> {
-        rustix::io::ioctl_fionbio(&pipe, true).doing("set up a pipe")?;
-        lock(&self.pipes).push((pipe, log));
+    fn add(&self, pipe: Pipe) -> Result<(), Fault> {
+        rustix::io::ioctl_fionbio(&pipe.fd, true).doing("set up a pipe")?;
+        lock(&self.pipes).push(pipe);
         self.wake();
         Ok(())
     }
@@ -297,10 +321,10 @@ impl Drop for LogReader {
     }
 }
 
-fn read_once(pipes: &mut Vec<(OwnedFd, Arc<Log>)>, wake: &OwnedFd) -> Result<(), Errno> {
+fn read_once(pipes: &mut Vec<Pipe>, wake: &OwnedFd) -> Result<(), Errno> {
     let mut polled: Vec<PollFd<'_>> = Vec::with_capacity(pipes.len() + 1);
     polled.push(PollFd::new(wake, PollFlags::IN));
-    polled.extend(pipes.iter().map(|(fd, _)| PollFd::new(fd, PollFlags::IN)));
+    polled.extend(pipes.iter().map(|pipe| PollFd::new(&pipe.fd, PollFlags::IN)));
     match poll(&mut polled, None) {
         Ok(_) | Err(Errno::INTR) => {}
         Err(error) => return Err(error),
@@ -312,13 +336,13 @@ fn read_once(pipes: &mut Vec<(OwnedFd, Arc<Log>)>, wake: &OwnedFd) -> Result<(),
     }
     let mut buffer = [0_u8; 32 * 1024];
     let mut ready = ready.into_iter();
-    pipes.retain(|(fd, log)| {
+    pipes.retain(|Pipe { fd, start, log }| {
         if !ready.next().unwrap_or(false) {
             return true;
         }
         match rustix::io::read(fd, &mut buffer) {
             Ok(0) => {
-                log.close();
+                log.close(*start);
                 false
             }
             Ok(n) => {
@@ -327,7 +351,7 @@ fn read_once(pipes: &mut Vec<(OwnedFd, Arc<Log>)>, wake: &OwnedFd) -> Result<(),
             }
             Err(Errno::AGAIN | Errno::INTR) => true,
             Err(_) => {
-                log.close();
+                log.close(*start);
                 false
             }
         }

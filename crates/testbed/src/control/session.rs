@@ -108,7 +108,7 @@ impl Session {
         if machine.condition() == Condition::Stopped {
             return Err(Fault::new(FaultKind::State, "ask a machine that has stopped").on(machine.name()));
         }
-        let agent = Arc::clone(machine.link());
+        let agent = machine.link();
         if agent.is_stuck() {
             let fault = Fault::new(FaultKind::Exhausted, "ask a machine that does not read");
             return Err(fault.on(machine.name()));

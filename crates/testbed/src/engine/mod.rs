@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, Weak};
-use testbed_agent::frame::{Frame, FrameError, Hello, Kind};
+use testbed_agent::frame::{Frame, FrameError, Kind};
 use testbed_agent::launch::{self, Ended, Order, Outcome, Setup};
 use testbed_agent::{Doing as _, Fault, FaultKind};
 use testbed_sys::fdpass;
@@ -111,17 +111,16 @@ impl Engine {
     /// # Errors
     /// When the launcher is gone. That the machine could not be made is told by whatever is asked of it.
     pub fn machine(&self, name: &str, spec: launch::Machine) -> Result<Machine, Fault> {
-        let number = self.number();
-        let (ours, theirs) = fdpass::stream_pair().doing("make a socket")?;
-        let machine = Machine::begin(self.clone(), name, number, ours)?;
-        let core = machine.core();
-        lock(&self.shared.machines.by_number).insert(number, Arc::downgrade(&core));
-        poller::watch(core.link()).doing("watch the machine")?;
-        core.link().send(0, Kind::Hello, &Hello::ours(), Vec::new())?;
-        let order = Order::MakeMachine { machine: number, machine_spec: Box::new(spec) };
-        let pending = self.send_order(&order, vec![theirs])?;
-        core.expect(pending);
-        Ok(machine)
+        Machine::make(self, name, spec)
+    }
+
+    /// Reads what a machine's agent says, and tells the machine of its end.
+    ///
+    /// # Errors
+    /// Limits of the system.
+    pub(crate) fn watch(&self, machine: u32, core: &Arc<crate::machine::Core>) -> Result<(), Fault> {
+        lock(&self.shared.machines.by_number).insert(machine, Arc::downgrade(core));
+        poller::watch(core.link()).doing("watch the machine")
     }
 }
 

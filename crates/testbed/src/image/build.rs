@@ -82,7 +82,8 @@ impl Builder for EngineBuilder {
                 mounts: Vec::new(),
                 limits: Limits::default(),
                 env: job.env.to_vec(),
-                keep: false,
+                snapshots: Vec::new(),
+                replaces: None,
                 control: false,
             },
         )?;

@@ -1,6 +1,6 @@
 //! Commands in machines.
 
-use super::Machine;
+use super::{Core, Machine};
 use crate::engine::link::Event;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::{AsFd as _, OwnedFd};
@@ -215,11 +215,11 @@ impl<'a> Command<'a> {
         // The agent keeps the deadline; this one is for an agent that does not.
         let gives_up = self.deadline.map(|d| Instant::now() + d + super::ANSWER);
         let open = Open { machine: String::new(), request: Request::Run(self.run) };
-        let core = &self.machine.core;
+        let core = self.machine.core();
         let (channel, events) =
             core.link.open_waking(Kind::Open, &open, fds, wake.clone()).map_err(|f| core.explain(f))?;
         let machine = self.machine.clone();
-        Ok(Running { machine, channel, events, wake, gives_up, pid: None, reply: None })
+        Ok(Running { machine, core, channel, events, wake, gives_up, pid: None, reply: None })
     }
 }
 
@@ -238,6 +238,7 @@ pub struct Pipes {
 #[derive(Debug)]
 pub struct Running {
     machine: Machine,
+    core: Arc<Core>,
     channel: u32,
     events: Receiver<Event>,
     wake: Option<Arc<OwnedFd>>,
@@ -296,7 +297,7 @@ impl Running {
     /// # Errors
     /// When the machine is gone.
     pub fn signal(&self, signal: i32) -> Result<(), Fault> {
-        self.machine.core.link.send(self.channel, Kind::Steer, &Steer::Signal(signal), Vec::new())
+        self.core.link.send(self.channel, Kind::Steer, &Steer::Signal(signal), Vec::new())
     }
 
     fn next_event(&mut self, own: Option<Instant>) -> Result<(), Fault> {
@@ -335,7 +336,7 @@ impl Running {
                     self.pid = Some(pid);
                 }
             }
-            Event::Gone(fault) => self.reply = Some(Err(self.machine.core.explain(fault))),
+            Event::Gone(fault) => self.reply = Some(Err(self.core.explain(fault))),
         }
     }
 
@@ -394,7 +395,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if self.reply.is_none() && !matches!(self.try_wait(), Ok(Some(_)) | Err(_)) {
-            let _ = self.machine.core.link.send_raw(self.channel, Kind::Abort, &[]);
+            let _ = self.core.link.send_raw(self.channel, Kind::Abort, &[]);
         }
     }
 }

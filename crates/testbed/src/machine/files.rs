@@ -142,7 +142,7 @@ impl Machine {
     pub fn stream_in(&self, tool: Tool, from: &mut dyn Read) -> Result<u64, Fault> {
         let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC).doing("make a pipe")?;
         let tooling = Tooling { tool, input: Source::Handed, output: Sink::Null, deadline_ms: None };
-        let (_, events) = self.open(Request::Tool(tooling), vec![theirs])?;
+        let (_, events) = self.core().open(Request::Tool(tooling), vec![theirs])?;
         let copied = io::copy(from, &mut File::from(ours));
         let report = self.last_report(&events)?;
         copied.doing("send a stream")?;
@@ -156,7 +156,7 @@ impl Machine {
     pub fn stream_out(&self, tool: Tool, to: &mut dyn Write) -> Result<u64, Fault> {
         let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC).doing("make a pipe")?;
         let tooling = Tooling { tool, input: Source::Null, output: Sink::Handed, deadline_ms: None };
-        let (_, events) = self.open(Request::Tool(tooling), vec![theirs])?;
+        let (_, events) = self.core().open(Request::Tool(tooling), vec![theirs])?;
         let copied = io::copy(&mut File::from(ours), to);
         self.last_report(&events)?;
         copied.doing("take a stream")

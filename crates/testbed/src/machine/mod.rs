@@ -3,7 +3,11 @@
 mod command;
 mod copy;
 mod files;
+pub(crate) mod tree;
+mod upper;
 mod wait;
+
+pub(crate) use upper::Upper;
 
 pub use command::{Command, OUTPUT_KEPT, Output, Pipes, Running};
 pub use testbed_agent::control::Condition;
@@ -14,23 +18,31 @@ use crate::engine::{Engine, Pending};
 use rustix::fd::OwnedFd;
 use std::fmt;
 use std::sync::mpsc::RecvTimeoutError;
-use std::sync::{Arc, Condvar, Mutex, OnceLock, Weak};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 use testbed_agent::agent::{Exit, Open, Reply, Report, Request, Sink, Source, Tool, Tooling};
 use testbed_agent::frame::{Frame, FrameError, Hello, Kind};
-use testbed_agent::launch::Order;
+use testbed_agent::launch::{self, Order};
 use testbed_agent::{Doing as _, Fault, FaultKind};
+use testbed_sys::fdpass;
 
 /// How long an agent may take to answer a small request.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// One throwaway computer. Cheap to clone; it is killed when the last clone goes.
+/// One throwaway computer, through all its starts. Cheap to clone; it is killed when the last clone goes.
 #[derive(Clone)]
 pub struct Machine {
-    core: Arc<Core>,
+    shared: Arc<Shared>,
 }
 
 /// What all clones of a [`Machine`] share.
+struct Shared {
+    name: String,
+    engine: Engine,
+    core: RwLock<Arc<Core>>,
+}
+
+/// A machine from one start to its end.
 pub(crate) struct Core {
     name: String,
     number: u32,
@@ -38,6 +50,8 @@ pub(crate) struct Core {
     link: Arc<Link>,
     life: Arc<Life>,
     control: ServedPrograms,
+    /// What it changes.
+    upper: Arc<Upper>,
 }
 
 /// What the machine's own programs may reach of its testbed, if anything, and the link that they come by.
@@ -63,37 +77,60 @@ struct State {
 }
 
 impl Machine {
-    pub(crate) fn begin(engine: Engine, name: &str, number: u32, socket: OwnedFd) -> Result<Machine, Fault> {
-        let life = Arc::new(Life::default());
-        let control = ServedPrograms::default();
-        let handler = Box::new(AgentHandler { life: Arc::clone(&life), control: Arc::clone(&control) });
-        let link = Arc::new(Link::new(name, socket, 1, handler).doing("reach the machine")?);
-        Ok(Machine { core: Arc::new(Core { name: name.into(), number, engine, link, life, control }) })
+    /// Has a machine made, by its name in its testbed.
+    pub(crate) fn make(engine: &Engine, name: &str, spec: launch::Machine) -> Result<Machine, Fault> {
+        let core = RwLock::new(Core::make(engine, name, spec, None)?);
+        Ok(Machine { shared: Arc::new(Shared { name: name.into(), engine: engine.clone(), core }) })
     }
 
-    /// Lets the machine's programs reach what the session does.
+    /// Has it made again after its end: on an upper layer that is there, or on a new one. What is asked of it from now
+    /// on is asked of the new one.
+    ///
+    /// # Errors
+    /// When it has not ended, or the launcher is gone.
+    pub(crate) fn make_again(
+        &self,
+        mut spec: launch::Machine,
+        upper: Option<Arc<Upper>>,
+    ) -> Result<(), Fault> {
+        if self.condition() != Condition::Stopped {
+            return Err(self.fault(FaultKind::State, "start a machine that runs"));
+        }
+        spec.replaces = Some(self.number());
+        let core = Core::make(self.engine(), self.name(), spec, upper)?;
+        *self.shared.core.write().unwrap_or_else(PoisonError::into_inner) = core;
+        Ok(())
+    }
+
+    /// Lets the machine's programs reach what the session does, until its end.
     pub(crate) fn serve(&self, session: Arc<Session>) {
+        let core = self.core();
         // A machine is served once, before its first program.
-        let _ = self.core.control.set((session, Arc::downgrade(&self.core.link)));
+        let _ = core.control.set((session, Arc::downgrade(&core.link)));
     }
 
     pub(crate) fn core(&self) -> Arc<Core> {
-        Arc::clone(&self.core)
+        Arc::clone(&self.shared.core.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What it changes, or has changed.
+    pub(crate) fn upper(&self) -> Arc<Upper> {
+        Arc::clone(&self.core().upper)
     }
 
     /// Its name in its testbed.
     pub fn name(&self) -> &str {
-        &self.core.name
+        &self.shared.name
     }
 
     /// Its number at its launcher.
     pub(crate) fn number(&self) -> u32 {
-        self.core.number
+        self.core().number
     }
 
     /// The engine that keeps it.
     pub fn engine(&self) -> &Engine {
-        &self.core.engine
+        &self.shared.engine
     }
 
     /// Process 1, as the host counts. Waits until the launcher has made it.
@@ -101,8 +138,9 @@ impl Machine {
     /// # Errors
     /// Why it could not be made.
     pub fn pid(&self) -> Result<u32, Fault> {
-        self.core.settle()?;
-        lock(&self.core.life.state)
+        let core = self.core();
+        core.settle()?;
+        lock(&core.life.state)
             .pid
             .ok_or_else(|| self.fault(FaultKind::State, "find a machine that has ended"))
     }
@@ -113,12 +151,13 @@ impl Machine {
     /// Why the machine could not be made, or a timeout.
     pub fn wait_started(&self, deadline: Duration) -> Result<(), Fault> {
         let end = Instant::now() + deadline;
-        let mut state = lock(&self.core.life.state);
+        let core = self.core();
+        let mut state = lock(&core.life.state);
         while !state.greeted {
-            if state.broken.is_some() || state.ended.is_some() || self.core.link.gone().is_some() {
+            if state.broken.is_some() || state.ended.is_some() || core.link.gone().is_some() {
                 drop(state);
                 let gone = || self.fault(FaultKind::Protocol, "start: process 1 has gone");
-                return Err(self.core.explain(self.core.link.gone().unwrap_or_else(gone)));
+                return Err(core.explain(core.link.gone().unwrap_or_else(gone)));
             }
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -126,20 +165,15 @@ impl Machine {
                     self.fault(FaultKind::Timeout, format!("start within {} s", deadline.as_secs_f32()))
                 );
             }
-            state = self
-                .core
-                .life
-                .changed
-                .wait_timeout(state, left)
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .0;
+            state = core.life.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         Ok(())
     }
 
     /// How it is.
     pub fn condition(&self) -> Condition {
-        let state = lock(&self.core.life.state);
+        let core = self.core();
+        let state = lock(&core.life.state);
         match &*state {
             State { ended: Some(_), .. } | State { broken: Some(_), .. } => Condition::Stopped,
             State { paused: true, .. } => Condition::Paused,
@@ -162,8 +196,9 @@ impl Machine {
     /// # Errors
     /// When the launcher is gone.
     pub fn start_kill(&self) -> Result<(), Fault> {
-        if lock(&self.core.life.state).ended.is_none() {
-            self.core.engine.send_order(&Order::Kill { machine: self.core.number }, Vec::new())?;
+        let core = self.core();
+        if lock(&core.life.state).ended.is_none() {
+            core.engine.send_order(&Order::Kill { machine: core.number }, Vec::new())?;
         }
         Ok(())
     }
@@ -174,7 +209,8 @@ impl Machine {
     /// A timeout.
     pub fn wait_ended(&self, deadline: Duration) -> Result<Exit, Fault> {
         let end = Instant::now() + deadline;
-        let mut state = lock(&self.core.life.state);
+        let core = self.core();
+        let mut state = lock(&core.life.state);
         loop {
             if let Some(how) = state.ended {
                 return Ok(how);
@@ -185,13 +221,7 @@ impl Machine {
                     self.fault(FaultKind::Timeout, format!("stop within {} s", deadline.as_secs_f32()))
                 );
             }
-            state = self
-                .core
-                .life
-                .changed
-                .wait_timeout(state, left)
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .0;
+            state = core.life.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -212,9 +242,10 @@ impl Machine {
     }
 
     fn freeze(&self, frozen: bool) -> Result<(), Fault> {
-        self.core.settle()?;
+        let core = self.core();
+        core.settle()?;
         {
-            let state = lock(&self.core.life.state);
+            let state = lock(&core.life.state);
             if state.ended.is_some() || state.paused == frozen {
                 let what = if frozen {
                     "pause a machine that does not run"
@@ -224,9 +255,9 @@ impl Machine {
                 return Err(self.fault(FaultKind::State, what));
             }
         }
-        let order = Order::Freeze { machine: self.core.number, frozen };
-        self.core.engine.order(&order).map_err(|f| f.on(self.name()))?;
-        lock(&self.core.life.state).paused = frozen;
+        let order = Order::Freeze { machine: core.number, frozen };
+        core.engine.order(&order).map_err(|f| f.on(self.name()))?;
+        lock(&core.life.state).paused = frozen;
         Ok(())
     }
 
@@ -242,7 +273,8 @@ impl Machine {
         fds: Vec<OwnedFd>,
         deadline: Option<Duration>,
     ) -> Result<Reply, Fault> {
-        let (channel, events) = self.open(request, fds)?;
+        let core = self.core();
+        let (channel, events) = core.open(request, fds)?;
         let end = deadline.map(|d| Instant::now() + d);
         loop {
             let event = match end {
@@ -252,9 +284,9 @@ impl Machine {
             match event {
                 Ok(Event::Frame(frame, _)) if frame.kind == Kind::Reply => return self.reply(&frame),
                 Ok(Event::Frame(..)) => {}
-                Ok(Event::Gone(fault)) => return Err(self.core.explain(fault)),
+                Ok(Event::Gone(fault)) => return Err(core.explain(fault)),
                 Err(RecvTimeoutError::Timeout) => {
-                    let _ = self.core.link.send_raw(channel, Kind::Abort, &[]);
+                    let _ = core.link.send_raw(channel, Kind::Abort, &[]);
                     return Err(self.fault(FaultKind::Timeout, "get an answer from the agent").hint(
                         "the machine may be paused, out of memory, or its process 1 no longer itself",
                     ));
@@ -266,25 +298,15 @@ impl Machine {
         }
     }
 
-    /// Opens a channel to the agent.
-    pub(crate) fn open(
-        &self,
-        request: Request,
-        fds: Vec<OwnedFd>,
-    ) -> Result<(u32, std::sync::mpsc::Receiver<Event>), Fault> {
-        let open = Open { machine: String::new(), request };
-        self.core.link.open(Kind::Open, &open, fds).map_err(|f| self.core.explain(f))
-    }
-
     /// Opens a channel to the agent; what comes on it is given to `receiver`.
     pub(crate) fn open_direct(&self, request: Request, receiver: Arc<dyn Receive>) -> Result<u32, Fault> {
         let open = Open { machine: String::new(), request };
-        self.core.link.open_direct(Kind::Open, &open, receiver).map_err(|f| f.on(self.name()))
+        self.core().link.open_direct(Kind::Open, &open, receiver).map_err(|f| f.on(self.name()))
     }
 
     /// The link to its agent.
-    pub(crate) fn link(&self) -> &Arc<Link> {
-        &self.core.link
+    pub(crate) fn link(&self) -> Arc<Link> {
+        Arc::clone(&self.core().link)
     }
 
     pub(crate) fn reply(&self, frame: &Frame) -> Result<Reply, Fault> {
@@ -330,17 +352,50 @@ impl Machine {
 
 impl fmt::Debug for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Machine({}, {:?})", self.core.name, self.condition())
+        write!(f, "Machine({}, {:?})", self.name(), self.condition())
     }
 }
 
 impl Core {
+    /// Has a machine made. It is usable at once: what is asked of it waits until it can answer.
+    fn make(
+        engine: &Engine,
+        name: &str,
+        mut spec: launch::Machine,
+        upper: Option<Arc<Upper>>,
+    ) -> Result<Arc<Core>, Fault> {
+        let number = engine.number();
+        if let Some(upper) = &upper {
+            spec.upper = launch::Upper::Of(upper.number());
+        }
+        let upper = upper.unwrap_or_else(|| Upper::of_machine(engine, number));
+        let (ours, theirs) = fdpass::stream_pair().doing("make a socket")?;
+        let life = Arc::new(Life::default());
+        let control = ServedPrograms::default();
+        let handler = Box::new(AgentHandler { life: Arc::clone(&life), control: Arc::clone(&control) });
+        let link = Arc::new(Link::new(name, ours, 1, handler).doing("reach the machine")?);
+        let core =
+            Arc::new(Core { name: name.into(), number, engine: engine.clone(), link, life, control, upper });
+        engine.watch(number, &core)?;
+        core.link.send(0, Kind::Hello, &Hello::ours(), Vec::new())?;
+        let order = Order::MakeMachine { machine: number, machine_spec: Box::new(spec) };
+        let pending = engine.send_order(&order, vec![theirs])?;
+        lock(&core.life.state).expected = Some(pending);
+        Ok(core)
+    }
+
     pub(crate) fn link(&self) -> &Arc<Link> {
         &self.link
     }
 
-    pub(crate) fn expect(&self, pending: Pending) {
-        lock(&self.life.state).expected = Some(pending);
+    /// Opens a channel to the agent.
+    fn open(
+        &self,
+        request: Request,
+        fds: Vec<OwnedFd>,
+    ) -> Result<(u32, std::sync::mpsc::Receiver<Event>), Fault> {
+        let open = Open { machine: String::new(), request };
+        self.link.open(Kind::Open, &open, fds).map_err(|f| self.explain(f))
     }
 
     pub(crate) fn ended(&self, how: Exit) {
@@ -371,7 +426,18 @@ impl Core {
 
     /// The reason behind a connection that is gone, if there is a better one.
     fn explain(&self, fault: Fault) -> Fault {
-        self.settle().err().unwrap_or(fault).on(&self.name)
+        let broken = self.settle().err();
+        let ended = || {
+            let ended = lock(&self.life.state).ended.is_some();
+            ended.then(|| Fault::new(FaultKind::State, "reach a machine that has ended"))
+        };
+        broken.or_else(ended).unwrap_or(fault).on(&self.name)
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Core({}, {})", self.name, self.number)
     }
 }
 

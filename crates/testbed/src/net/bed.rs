@@ -53,7 +53,7 @@ impl Bed {
     fn start_uplink(&self, network: &spec::Network, options: &uplink::Options) -> Result<Uplink, Fault> {
         let missing = || Fault::new(FaultKind::NotFound, format!("no network `{}`", network.name()));
         let number = self.network_number(network.name()).ok_or_else(missing)?;
-        let fabric = self.fabric().ok_or_else(missing)?;
+        let fabric = self.fabric();
         let trunk = only(self.engine().order(&Order::OpenTrunk { fabric, network: number })?)?;
         let gateway: Vec<(IpAddr, u8)> = network
             .uplink()

@@ -25,6 +25,8 @@ fn prints(engine: &Engine, image: &Resolved, text: &str) -> String {
             host: image.host,
         },
         upper: Upper::Memory(256 << 20),
+        snapshots: Vec::new(),
+        replaces: None,
         fabric: None,
         interfaces: Vec::new(),
         routes: Vec::new(),
@@ -32,7 +34,6 @@ fn prints(engine: &Engine, image: &Resolved, text: &str) -> String {
         mounts: Vec::new(),
         limits: Limits::default(),
         env: image.env.clone(),
-        keep: false,
         control: false,
     };
     let machine = engine.machine("m", spec).unwrap();

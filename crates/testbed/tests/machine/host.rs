@@ -32,6 +32,8 @@ pub(crate) fn spec() -> launch::Machine {
         hostname: "m".into(),
         root: launch::Root { layers: Vec::new(), host: true },
         upper: launch::Upper::Memory(256 << 20),
+        snapshots: Vec::new(),
+        replaces: None,
         fabric: None,
         interfaces: Vec::new(),
         routes: Vec::new(),
@@ -39,7 +41,6 @@ pub(crate) fn spec() -> launch::Machine {
         mounts: Vec::new(),
         limits: launch::Limits::default(),
         env: Vec::new(),
-        keep: false,
         control: false,
     }
 }

@@ -8,3 +8,4 @@ mod beds;
 mod host;
 mod isolation;
 mod lifetime;
+mod lives;

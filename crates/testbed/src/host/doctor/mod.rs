@@ -179,7 +179,8 @@ fn machine() -> Result<Duration, Fault> {
         mounts: Vec::new(),
         limits: Limits::default(),
         env: Vec::new(),
-        keep: false,
+        snapshots: Vec::new(),
+        replaces: None,
         control: false,
     };
     let machine = engine.machine("doctor", spec)?;

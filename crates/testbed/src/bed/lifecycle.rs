@@ -1,0 +1,147 @@
+//! Machines of a bed that end and start again.
+
+use super::{Bed, definition, readiness};
+use crate::engine::link::lock;
+use crate::machine::{Condition, Machine, Upper};
+use crate::spec;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+use testbed_agent::agent::{self, Tool};
+use testbed_agent::launch::LinkMode;
+use testbed_agent::{Fault, FaultKind};
+
+/// SIGTERM (signal(7)).
+const TERMINATE: i32 = 15;
+
+/// How a machine is made to end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ending {
+    /// Its programs are asked to end (SIGTERM) and have the file's `stop` deadline for it; what is left is killed.
+    #[default]
+    Soft,
+    /// It is killed at once, as if its power was cut.
+    Hard,
+}
+
+/// What of a machine is the bed's, and outlives its restarts.
+#[derive(Default)]
+pub(super) struct Place {
+    /// Upper layers of the past below the machine's own, top first.
+    pub(super) below: Vec<Arc<Upper>>,
+    /// Its own has become one of them, and it starts on a new one.
+    pub(super) fresh: bool,
+    /// Its interfaces that are cut.
+    pub(super) cut: BTreeSet<u32>,
+}
+
+impl Bed {
+    /// Ends a machine. Its files stay; [`Bed::start`] starts it again.
+    ///
+    /// # Errors
+    /// [`FaultKind::State`] when it does not run, and a timeout when it cannot be killed.
+    pub fn stop(&self, machine: &str, ending: Ending) -> Result<(), Fault> {
+        let (number, _) = self.numbered(machine)?;
+        let _place = lock(&self.shared.places[number]);
+        self.end(self.find(machine)?, ending)
+    }
+
+    /// Starts a machine that has ended: on its files as it left them, with its services, and waits until it is ready.
+    ///
+    /// # Errors
+    /// [`FaultKind::State`] when it runs, and those of [`Bed::wait_ready`].
+    pub fn start(&self, machine: &str) -> Result<(), Fault> {
+        let (number, spec) = self.numbered(machine)?;
+        self.begin(number, spec, &mut lock(&self.shared.places[number]))?;
+        self.settle(&[number])
+    }
+
+    /// Ends a machine, if it runs, and starts it again.
+    ///
+    /// # Errors
+    /// As for [`Bed::stop`] and [`Bed::start`].
+    pub fn restart(&self, machine: &str, ending: Ending) -> Result<(), Fault> {
+        let (number, spec) = self.numbered(machine)?;
+        {
+            let mut place = lock(&self.shared.places[number]);
+            if self.shared.machines[number].condition() != Condition::Stopped {
+                self.end(&self.shared.machines[number], ending)?;
+            }
+            self.begin(number, spec, &mut place)?;
+        }
+        self.settle(&[number])
+    }
+
+    /// The number of a machine in the file, and what the file says of it.
+    pub(super) fn numbered(&self, machine: &str) -> Result<(usize, &spec::Machine), Fault> {
+        self.find(machine)?;
+        let missing = || Fault::new(FaultKind::NotFound, format!("no machine `{machine}`"));
+        let number = *self.shared.by_name.get(machine).ok_or_else(missing)?;
+        Ok((number, &self.shared.spec.machines()[number]))
+    }
+
+    pub(super) fn end(&self, machine: &Machine, ending: Ending) -> Result<(), Fault> {
+        let stop = self.shared.spec.deadlines().stop();
+        match machine.condition() {
+            Condition::Stopped => {
+                return Err(
+                    Fault::new(FaultKind::State, "stop a machine that does not run").on(machine.name())
+                );
+            }
+            // Nothing in it could do anything about a request.
+            Condition::Paused => {}
+            Condition::Created | Condition::Running if ending == Ending::Soft => {
+                // Whatever keeps it from ending by itself is ended by force.
+                let _ = ask_to_end(machine, Instant::now() + stop);
+            }
+            Condition::Created | Condition::Running => {}
+        }
+        machine.kill(stop)
+    }
+
+    /// Has a machine made again on what its place says.
+    pub(super) fn begin(&self, number: usize, spec: &spec::Machine, place: &mut Place) -> Result<(), Fault> {
+        let shared = &*self.shared;
+        let machine = &shared.machines[number];
+        let mut definition = definition::machine(
+            &shared.spec,
+            spec,
+            shared.roots.of(spec.image())?,
+            shared.fabric,
+            &shared.options,
+        )?;
+        definition.snapshots = place.below.iter().map(|upper| upper.number()).collect();
+        let upper = (!place.fresh).then(|| machine.upper());
+        machine.make_again(definition, upper)?;
+        place.fresh = false;
+        self.serve_programs(machine);
+        for interface in &place.cut {
+            self.set_link(machine, *interface, LinkMode::Cut)?;
+        }
+        Ok(())
+    }
+
+    /// Starts the services of machines that were made again, and waits until they are ready.
+    pub(super) fn settle(&self, numbers: &[usize]) -> Result<(), Fault> {
+        let machines = self.shared.spec.machines();
+        let names: BTreeSet<&str> = numbers.iter().map(|number| machines[*number].name()).collect();
+        readiness::wait(self, readiness::Files::Stay, &|machine| names.contains(machine.name()))
+    }
+}
+
+/// Sends all programs the request to end, and waits until they have.
+fn ask_to_end(machine: &Machine, end: Instant) -> Result<(), Fault> {
+    let processes = machine.processes()?;
+    let others = || processes.iter().filter(|process| process.pid != 1);
+    for process in others() {
+        match machine.signal(process.pid as i32, TERMINATE) {
+            Err(fault) if fault.kind != FaultKind::NotFound => return Err(fault),
+            _ => {}
+        }
+    }
+    for process in others() {
+        let left = end.saturating_duration_since(Instant::now());
+        machine.tool(Tool::Wait(agent::Condition::Exit { pid: process.pid }), left)?;
+    }
+    Ok(())
+}
