@@ -12,7 +12,7 @@ fn mixed() -> Folder {
 [machines.m]\ninterfaces = { lan = {} }\nservices = { daemon = 'echo daemon speaks; sleep 1000' }
 [machines.n]\ninterfaces = { lan = {} }
 [[tests]]\nname = 'a'\non = 'm'\nrun = 'head -c 300000 /dev/zero | tr \"\\\\0\" x'
-[[tests]]\nname = 'b'\non = 'n'\nrun = 'printf \"\\\\263\\\\377\"; exit 1'\ntags = ['deep']
+[[tests]]\nname = 'b'\non = 'n'\nrun = 'printf \"\\\\263\\\\377\"; echo x >/root/new; bash -c \"echo x >/dev/udp/10.1.0.200/9\"; sleep 0.1; exit 1'\ntags = ['deep']
 [[tests]]\nname = 'c'\non = 'm'\nrun = 'exit 1'\nexpect = 'failure'
 [[tests]]\nname = 'd'\non = 'host'\nrun = 'true'\nneeds = ['module:no_such_module']
 [[tests]]\nname = 'e'\non = 'host'\nrun = 'exit 1'",
@@ -50,6 +50,10 @@ fn subunit_and_junit_agree() {
     assert!(failed.tags.contains("deep") && failed.tags.iter().any(|tag| tag.starts_with("copy-")));
     let log = failed.attachment("m/service/daemon").unwrap().kept.to_vec();
     assert_eq!(String::from_utf8_lossy(&log), "daemon speaks\n");
+    let text =
+        |name: &str| String::from_utf8_lossy(&failed.attachment(name).unwrap().kept.to_vec()).into_owned();
+    assert!(text("n/changes").contains("+ /root/new\n"), "{}", text("n/changes"));
+    assert!(text("capture/lan").contains("10.1.0.200"), "{}", text("capture/lan"));
     assert_eq!(failed.reason().as_deref(), Some("exit status 1"));
     assert!(failed.start.is_some() && !failed.is_skewed());
 

@@ -23,8 +23,8 @@ use testbed_sys::packet::{Packet, Ring, RingSize};
 const SNAP: u32 = 192;
 /// After so many milliseconds the kernel hands over what it has.
 const RETIRE_MS: u32 = 20;
-/// 512 KiB for a network: a burst of two thousand packets.
-const RING: RingSize = RingSize { block: 64 * 1024, blocks: 8, retire_ms: RETIRE_MS };
+/// 128 KiB for a network: a burst of four hundred packets.
+const RING: RingSize = RingSize { block: 16 * 1024, blocks: 8, retire_ms: RETIRE_MS };
 
 /// How much is kept of a network.
 #[derive(Clone, Copy, Debug)]

@@ -9,6 +9,7 @@ use super::teller::Teller;
 use super::{Kept, Outcome, Run, memory};
 use crate::bed::{Bed, Images};
 use crate::engine::Engine;
+use crate::net::recent::Watcher;
 use rustix::fd::OwnedFd;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -122,6 +123,7 @@ impl Dispatcher<'_, '_> {
         let at = clock.now();
         batches.iter().flat_map(|batch| &batch.cases).for_each(|case| teller.planned(case, at));
         skipped.iter().for_each(|(id, why)| teller.skipped(id, why, at));
+        let watcher = Watcher::new();
         let common = Common {
             testbed: &testbed,
             engine,
@@ -129,6 +131,7 @@ impl Dispatcher<'_, '_> {
             bed: &options.bed,
             host: &options.host,
             keep: options.keep,
+            watcher: &watcher,
             clock,
         };
         let dispatcher = Dispatcher {

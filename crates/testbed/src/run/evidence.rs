@@ -1,21 +1,48 @@
 //! What is collected where something failed.
 
-use crate::bed::Bed;
+use crate::bed::{Bed, ChangeKind};
+use crate::net::recent::{Depth, Watched, Watcher};
 use std::fmt::Write as _;
 use testbed_agent::Fault;
 
 /// Something to be attached to what failed.
 #[derive(Debug)]
 pub(super) struct Evidence {
-    /// The machine that it is of.
-    pub(super) machine: String,
-    /// What it is, as the name of an attachment: `service/NAME`, `processes`.
+    /// The machine that it is of; none if it is of a network.
+    pub(super) machine: Option<String>,
+    /// What it is, as the name of an attachment: `service/NAME`, `processes`, `changes`, `capture/NETWORK`.
     pub(super) name: String,
     pub(super) text: Vec<u8>,
 }
 
-/// What a copy's machines have to tell: the logs of services, with how those ended that did, and the processes.
-pub(super) fn of(bed: &Bed) -> Vec<Evidence> {
+impl Evidence {
+    /// Its name where several machines' evidence stands together.
+    pub(super) fn full_name(&self) -> String {
+        match &self.machine {
+            Some(machine) => format!("{machine}/{}", self.name),
+            None => self.name.clone(),
+        }
+    }
+}
+
+/// The most changes of a machine's files that are told.
+const CHANGES: usize = 200;
+
+/// Keeps the last packets of a copy's networks from now on.
+pub(super) fn watch(bed: &Bed, watcher: &Watcher) -> Vec<(String, Watched)> {
+    let networks = bed.spec().networks().iter();
+    networks
+        .filter_map(|network| {
+            // A network that cannot be watched has no last packets.
+            let watched = bed.watch(watcher, network.name(), Depth::default()).ok()?;
+            Some((network.name().to_owned(), watched))
+        })
+        .collect()
+}
+
+/// What a copy has to tell: the logs of services, with how those ended that did, the processes, what has changed in the
+/// files of machines, and the last packets of networks.
+pub(super) fn of(bed: &Bed, networks: &[(String, Watched)]) -> Vec<Evidence> {
     let mut all: Vec<Evidence> = bed
         .services()
         .into_iter()
@@ -29,10 +56,19 @@ pub(super) fn of(bed: &Bed) -> Vec<Evidence> {
                 text.extend_from_slice(format!("[ended with status {status}]\n").as_bytes());
             }
             let name = format!("service/{}", service.name);
-            (!text.is_empty()).then_some(Evidence { machine: service.machine, name, text })
+            (!text.is_empty()).then_some(Evidence { machine: Some(service.machine), name, text })
         })
         .collect();
+    all.extend(networks.iter().filter_map(|(name, watched)| {
+        let mut text = String::new();
+        for seen in watched.last() {
+            let _ = writeln!(text, "{} {}", time_of_day(seen.time_ns), seen.text);
+        }
+        let name = format!("capture/{name}");
+        (!text.is_empty()).then_some(Evidence { machine: None, name, text: text.into_bytes() })
+    }));
     for machine in bed.machines() {
+        all.extend(changes(bed, machine.name()));
         // One that does not answer has nothing to tell.
         let Ok(processes) = machine.processes() else { continue };
         // The agent is always there.
@@ -44,12 +80,36 @@ pub(super) fn of(bed: &Bed) -> Vec<Evidence> {
             let _ = writeln!(text, "{:>6} {}", process.pid, process.command);
         }
         all.push(Evidence {
-            machine: machine.name().to_owned(),
+            machine: Some(machine.name().to_owned()),
             name: "processes".into(),
             text: text.into_bytes(),
         });
     }
     all
+}
+
+fn changes(bed: &Bed, machine: &str) -> Option<Evidence> {
+    // What cannot be read is no reason to hide what the test said.
+    let changes = bed.changes(machine).ok().filter(|changes| !changes.is_empty())?;
+    let mut text = String::new();
+    for change in changes.iter().take(CHANGES) {
+        let sign = match change.kind {
+            ChangeKind::Added => '+',
+            ChangeKind::Changed => '~',
+            ChangeKind::Removed => '-',
+        };
+        let _ = writeln!(text, "{sign} {}", change.path);
+    }
+    if changes.len() > CHANGES {
+        let _ = writeln!(text, "... and {} more", changes.len() - CHANGES);
+    }
+    Some(Evidence { machine: Some(machine.to_owned()), name: "changes".into(), text: text.into_bytes() })
+}
+
+/// The time of a day in UTC, to microseconds.
+fn time_of_day(time_ns: u64) -> String {
+    let (seconds, micros) = (time_ns / 1_000_000_000, time_ns / 1000 % 1_000_000);
+    format!("{:02}:{:02}:{:02}.{micros:06}", seconds / 3600 % 24, seconds / 60 % 60, seconds % 60)
 }
 
 /// A fault as the text of an attachment: one line of what failed, then what to do and the end of the log.

@@ -8,6 +8,7 @@ use super::schedule::{Batch, Case};
 use super::{HostTests, Served};
 use crate::bed::{self, Bed, Images};
 use crate::engine::Engine;
+use crate::net::recent::{Watched, Watcher};
 use crate::spec::{Expect, On, Test, Testbed};
 use rustix::fd::OwnedFd;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ pub(super) struct Common<'a> {
     pub(super) bed: &'a bed::Options,
     pub(super) host: &'a HostTests,
     pub(super) keep: bool,
+    pub(super) watcher: &'a Watcher,
     pub(super) clock: Clock,
 }
 
@@ -79,18 +81,19 @@ impl Executor<'_> {
             }
         };
         self.tell(News::Made { bed: bed.clone() });
+        let networks = evidence::watch(&bed, self.common.watcher);
         match bed.wait_ready() {
             Ok(()) => {
                 self.tell(News::Ready);
                 if let Ok(batch) = self.feed.recv() {
-                    let kept = self.run_batch(&bed, batch);
+                    let kept = self.run_batch(&bed, &networks, batch);
                     if kept {
                         return self.tell(News::Gone { result: Ok(()) });
                     }
                 }
             }
             Err(fault) => {
-                let evidence = evidence::of(&bed);
+                let evidence = evidence::of(&bed, &networks);
                 self.tell(News::Broken { fault: Box::new(fault), evidence });
             }
         }
@@ -99,12 +102,12 @@ impl Executor<'_> {
     }
 
     /// Runs the tests of a batch. True if the copy is to be kept.
-    fn run_batch(&self, bed: &Bed, mut batch: Batch) -> bool {
+    fn run_batch(&self, bed: &Bed, networks: &[(String, Watched)], mut batch: Batch) -> bool {
         let mut served = None;
         while let Some(case) = batch.cases.pop_front() {
             let test = &self.common.testbed.tests()[case.test];
             self.tell(News::Began { case: case.clone() });
-            let broken = self.run_test(bed, test, &case, &mut served);
+            let broken = self.run_test(bed, networks, test, &case, &mut served);
             if let Some(Break::Keep) = broken {
                 self.tell(News::Finished { rest: batch, kept: Some(bed.clone()) });
                 return true;
@@ -117,7 +120,14 @@ impl Executor<'_> {
         false
     }
 
-    fn run_test(&self, bed: &Bed, test: &Test, case: &Case, served: &mut Option<Served>) -> Option<Break> {
+    fn run_test(
+        &self,
+        bed: &Bed,
+        networks: &[(String, Watched)],
+        test: &Test,
+        case: &Case,
+        served: &mut Option<Served>,
+    ) -> Option<Break> {
         let result = self.serve(bed, test, served).and_then(|()| {
             let deadline = Instant::now() + test.timeout();
             let mut process = Process::start(test, bed, &self.common.host.env, served.as_ref())?;
@@ -125,7 +135,7 @@ impl Executor<'_> {
                 self.tell(News::Output { case: case.clone(), stream, bytes: bytes.into() });
             })?;
             // The evidence is of a copy on which the test's process is still as it was.
-            let verdict = judge(test, end, bed);
+            let verdict = judge(test, end, || evidence::of(bed, networks));
             drop(process);
             Ok((end, verdict))
         });
@@ -133,7 +143,7 @@ impl Executor<'_> {
             Ok((End::Cancelled, _)) => return Some(Break::Spent),
             Ok(judged) => judged,
             Err(fault) => {
-                let verdict = Verdict::testbed_failed(&fault, evidence::of(bed));
+                let verdict = Verdict::testbed_failed(&fault, evidence::of(bed, networks));
                 (End::Cancelled, verdict)
             }
         };
@@ -161,7 +171,7 @@ impl Executor<'_> {
     }
 }
 
-fn judge(test: &Test, end: End, bed: &Bed) -> Verdict {
+fn judge(test: &Test, end: End, evidence: impl FnOnce() -> Vec<Evidence>) -> Verdict {
     let passed = end == End::Exit(Exit::Code(0));
     let status = match (test.expect(), passed) {
         (Expect::Success, true) => Status::Success,
@@ -176,7 +186,7 @@ fn judge(test: &Test, end: End, bed: &Bed) -> Verdict {
         End::Exit(Exit::Signal(signal)) => Some(format!("killed by signal {signal}")),
         End::DeadlinePassed => Some(format!("not done within {}", seconds(test.timeout()))),
     };
-    let evidence = if status.is_failure() && end != End::Cancelled { evidence::of(bed) } else { Vec::new() };
+    let evidence = if status.is_failure() && end != End::Cancelled { evidence() } else { Vec::new() };
     Verdict { status, reason, evidence, testbed_failed: false }
 }
 

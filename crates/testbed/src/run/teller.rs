@@ -52,7 +52,7 @@ impl<'a> Teller<'a> {
     /// A test has ended.
     pub(super) fn ended(&mut self, case: &Case, verdict: &Verdict, at: Option<Timestamp>) {
         for evidence in &verdict.evidence {
-            let name = format!("{}/{}", evidence.machine, evidence.name);
+            let name = evidence.full_name();
             self.test(case, Draft::new().at(at).file(&name, &evidence.text).mime(TEXT).eof(true), &[]);
         }
         let mut draft = Draft::new().at(at).status(verdict.status);
@@ -80,9 +80,13 @@ impl<'a> Teller<'a> {
     /// A copy failed: the machine that it happened to, or all of them if it is of none.
     pub(super) fn broken(&mut self, copy: u32, fault: &Fault, evidence: &[Evidence], at: Option<Timestamp>) {
         let testbed = Arc::clone(&self.testbed);
+        // What is of no machine goes with the one that it happened to.
+        let first = testbed.machines().first().map(crate::spec::Machine::name);
+        let main = fault.machine.as_deref().or(first);
         for machine in testbed.machines() {
             let id = activity(copy, machine.name());
-            for evidence in evidence.iter().filter(|evidence| evidence.machine == machine.name()) {
+            let its = |evidence: &&Evidence| evidence.machine.as_deref().or(main) == Some(machine.name());
+            for evidence in evidence.iter().filter(its) {
                 let draft = Draft::new().id(&*id).at(at).file(&evidence.name, &evidence.text);
                 self.tell(draft.mime(TEXT).eof(true));
             }
