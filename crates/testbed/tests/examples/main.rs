@@ -1,3 +1,4 @@
 //! The examples, from Rust, on real machines.
 
+mod guide;
 mod openvpn;
