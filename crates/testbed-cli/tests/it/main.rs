@@ -3,6 +3,7 @@
 
 mod call;
 mod doctor;
+mod examples;
 mod files;
 mod interrupts;
 mod reports;

@@ -1,0 +1,12 @@
+//! The examples, run as their readers do.
+
+use crate::call::Folder;
+use std::path::Path;
+
+#[test]
+fn the_gateways_tests_run_on_the_gateway() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/gateway");
+    let called = Folder::empty().call(&["run", example.to_str().unwrap()]);
+    assert_eq!(called.code, Some(0), "{called:?}");
+    assert!(called.verdict().starts_with("8 passed in"), "{}", called.text());
+}
