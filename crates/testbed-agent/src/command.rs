@@ -1,11 +1,14 @@
 //! The command `testbed` in a machine that may drive its testbed.
 
 use crate::init::CONTROL_SOCKET;
-use rustix::fd::BorrowedFd;
+use rustix::fd::{AsFd as _, BorrowedFd};
 use std::ffi::OsString;
 use std::os::unix::net::UnixStream;
 use testbed_agent::client::{self, Call, Connection, Io, Parsed, status};
 use testbed_agent::{Doing as _, Fault, FaultKind};
+
+/// The terminal that programs are told they have: what nearly all terminals understand.
+const TERM: &str = "xterm";
 
 /// Does what the arguments say; gives the exit status.
 pub(crate) fn main(arguments: &[OsString]) -> u8 {
@@ -59,7 +62,11 @@ fn carry_out(call: &Call) -> Result<u8, Fault> {
     let names =
         std::fs::read_to_string("/etc/hosts").map_or_else(|_| Vec::new(), |text| client::names_of(&text));
     let mut connection = Connection::new(socket)?;
+    let signals =
+        if call.takes_signals() { Some(client::signals().doing("wait for signals")?) } else { None };
     let io = Io {
+        signals: signals.as_ref().map(|fd| fd.as_fd()),
+        term: TERM,
         input: rustix::stdio::stdin(),
         output: rustix::stdio::stdout(),
         error: rustix::stdio::stderr(),

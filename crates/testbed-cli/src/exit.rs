@@ -5,7 +5,8 @@ use std::process::ExitCode;
 /// What `testbed --help` says of them.
 pub(crate) const HELP: &str = "\
 Exit codes: 0 all passed, 1 tests failed, 2 the call or the file is wrong, 3 the testbed failed,
-4 nothing to run, 130 interrupted. `exec` and `shell` end as the command they ran, or with 125.";
+4 nothing to run, 130 interrupted. `exec` and `shell` end as the command they ran, or with 125;
+`wait` and what asks the network (`ping`, `tcp`, ...) end with 1 where the answer is no.";
 
 /// How the command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub(crate) enum Exit {
     NothingToRun,
     /// Ctrl-C, or a request to end.
     Interrupted,
+    /// As what ran in a machine did, or as the command's own words say.
+    Inner(u8),
 }
 
 impl Exit {
@@ -34,6 +37,7 @@ impl Exit {
             Exit::TestbedFailed => 3,
             Exit::NothingToRun => 4,
             Exit::Interrupted => 130,
+            Exit::Inner(code) => code,
         }
     }
 }

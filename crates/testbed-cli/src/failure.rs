@@ -70,7 +70,7 @@ impl Failure {
         }
     }
 
-    fn render(&self, style: Style) -> String {
+    pub(crate) fn render(&self, style: Style) -> String {
         let error = |message: &str| format!("{} {message}\n", style.red("error:"));
         match self {
             Failure::Call { message, hint } => with_hint(error(message), hint.as_deref(), style),

@@ -23,6 +23,32 @@ pub(crate) fn cache_setting() -> Setting {
     Setting { name: "folder of images".into(), value, origin }
 }
 
+/// The folder of what is known of testbeds that stay.
+///
+/// # Errors
+/// As for [`cache`].
+pub(crate) fn state() -> Result<PathBuf, Failure> {
+    folder("TESTBED_STATE", "XDG_STATE_HOME", ".local/state", "/var/lib").map(|(path, _)| path)
+}
+
+/// The folder of control sockets. It is short, because a socket's path may have 107 bytes (unix(7)).
+///
+/// # Errors
+/// As for [`cache`].
+pub(crate) fn runtime() -> Result<PathBuf, Failure> {
+    let set = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    if let Some(folder) = set("TESTBED_RUNTIME") {
+        return Ok(folder);
+    }
+    if rustix::process::geteuid().is_root() {
+        return Ok("/run/testbed".into());
+    }
+    match set("XDG_RUNTIME_DIR") {
+        Some(folder) => Ok(folder.join("testbed")),
+        None => state().map(|folder| folder.join("run")),
+    }
+}
+
 /// `own` names the folder itself; `base` and `below_home` the folder it is in.
 fn folder(own: &str, base: &str, below_home: &str, of_root: &str) -> Result<(PathBuf, Origin), Failure> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());

@@ -10,6 +10,8 @@ mod failure;
 mod folders;
 mod images;
 mod interrupt;
+mod keepers;
+mod locked;
 mod place;
 mod report;
 mod settings;

@@ -11,6 +11,9 @@ pub(crate) struct Place {
     /// Act as if called in this folder.
     #[arg(short = 'C', long = "directory", value_name = "DIR", global = true)]
     pub(crate) directory: Option<PathBuf>,
+    /// The testbed that is up under this name, wherever its file is. `testbed ls` has the names.
+    #[arg(short = 't', long = "testbed", value_name = "NAME")]
+    pub(crate) testbed: Option<String>,
 }
 
 impl Place {

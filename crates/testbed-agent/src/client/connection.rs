@@ -1,6 +1,6 @@
 //! A connection to a keeper, and one channel of it at a time.
 
-use crate::agent::{Note, Open, Reply, Request};
+use crate::agent::{Note, Open, Reply, Request, Steer};
 use crate::control::{Answer, Ask};
 use crate::fault::{Doing as _, Fault, FaultKind};
 use crate::frame::{
@@ -113,6 +113,15 @@ impl Connection {
     }
 }
 
+/// The signal that a signalfd has (signalfd(2): its number is the first of a signalfd_siginfo's 128 bytes).
+fn signal_of(fd: BorrowedFd<'_>) -> Option<i32> {
+    let mut information = [0_u8; 128];
+    match rustix::io::read(fd, &mut information) {
+        Ok(128) => information.first_chunk().map(|number| i32::from_ne_bytes(*number)),
+        _ => None,
+    }
+}
+
 fn broken(error: FrameError) -> Fault {
     Fault::new(FaultKind::Protocol, format!("understand the keeper: {error}"))
 }
@@ -142,6 +151,8 @@ pub(super) enum Came {
     End(End),
     /// The own input has something, or has ended.
     Input,
+    /// A signal.
+    Signal(i32),
     /// Nothing came in time.
     Late,
 }
@@ -183,10 +194,12 @@ impl Channel<'_> {
         (self.credit as usize).min(MAX_DATA)
     }
 
-    /// What comes next; also, if an input is given, that it has something while there is room for it.
+    /// What comes next; also, if an input is given, that it has something while there is room for it; and, if there is
+    /// a signalfd, a signal of it.
     pub(super) fn next(
         &mut self,
         input: Option<BorrowedFd<'_>>,
+        signals: Option<BorrowedFd<'_>>,
         until: Option<Instant>,
     ) -> Result<Came, Fault> {
         loop {
@@ -197,13 +210,19 @@ impl Channel<'_> {
             }
             let input = input.filter(|_| self.room() > 0);
             let mut polled = vec![PollFd::from_borrowed_fd(self.connection.socket.as_fd(), PollFlags::IN)];
+            polled.extend(signals.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
             polled.extend(input.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
             if !wait(&mut polled, until)? {
                 return Ok(Came::Late);
             }
-            let [from_keeper, from_input] =
-                [0, 1].map(|n: usize| polled.get(n).is_some_and(|fd| !fd.revents().is_empty()));
+            let mut ready = polled.iter().map(|fd| !fd.revents().is_empty());
+            let from_keeper = ready.next().unwrap_or(false);
+            let signalled = signals.filter(|_| ready.next().unwrap_or(false));
+            let from_input = input.is_some() && ready.next().unwrap_or(false);
             drop(polled);
+            if let Some(signal) = signalled.and_then(signal_of) {
+                return Ok(Came::Signal(signal));
+            }
             if from_keeper {
                 self.connection.read()?;
             } else if from_input {
@@ -249,7 +268,7 @@ impl Channel<'_> {
     pub(super) fn end(mut self) -> Result<End, Fault> {
         let until = Instant::now() + ANSWER;
         loop {
-            match self.next(None, Some(until))? {
+            match self.next(None, None, Some(until))? {
                 Came::End(end) => return Ok(end),
                 Came::Late => {
                     return Err(
@@ -257,7 +276,7 @@ impl Channel<'_> {
                     );
                 }
                 Came::Data(_, bytes) => self.grant(bytes.len())?,
-                Came::Note(_) | Came::Input => {}
+                Came::Note(_) | Came::Input | Came::Signal(_) => {}
             }
         }
     }
@@ -282,7 +301,12 @@ impl Channel<'_> {
 
     /// Sends a signal to what runs on the channel.
     pub(super) fn signal(&mut self, signal: i32) -> Result<(), Fault> {
-        self.connection.send(self.number, Kind::Steer, &crate::agent::Steer::Signal(signal))
+        self.steer(&Steer::Signal(signal))
+    }
+
+    /// Does something to what runs on the channel.
+    pub(super) fn steer(&mut self, steer: &Steer) -> Result<(), Fault> {
+        self.connection.send(self.number, Kind::Steer, steer)
     }
 
     fn send_raw(&mut self, kind: Kind, body: &[u8]) -> Result<(), Fault> {

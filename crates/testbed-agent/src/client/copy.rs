@@ -155,7 +155,7 @@ impl<'a> Carrier<'a> {
     }
 
     fn next(&mut self) -> io::Result<Came> {
-        self.channel.next(None, Some(Instant::now() + STALLED)).map_err(io::Error::other)
+        self.channel.next(None, None, Some(Instant::now() + STALLED)).map_err(io::Error::other)
     }
 
     /// Ends the input, and waits for the end.
@@ -165,11 +165,11 @@ impl<'a> Carrier<'a> {
         }
         self.channel.send_end()?;
         loop {
-            match self.channel.next(None, Some(Instant::now() + STALLED + ANSWER))? {
+            match self.channel.next(None, None, Some(Instant::now() + STALLED + ANSWER))? {
                 Came::End(end) => return Ok(end),
                 Came::Late => return Err(Fault::new(FaultKind::Timeout, "copy")),
                 Came::Data(_, bytes) => self.channel.grant(bytes.len())?,
-                Came::Note(_) | Came::Input => {}
+                Came::Note(_) | Came::Input | Came::Signal(_) => {}
             }
         }
     }
@@ -210,7 +210,7 @@ impl Read for Carrier<'_> {
                 }
                 Came::End(end) => self.end = Some(end),
                 Came::Late => return Err(io::ErrorKind::TimedOut.into()),
-                Came::Note(_) | Came::Input => {}
+                Came::Note(_) | Came::Input | Came::Signal(_) => {}
             }
         }
         let (bytes, done) = &mut self.come;

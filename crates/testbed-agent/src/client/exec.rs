@@ -1,6 +1,7 @@
 //! Programs on machines.
 
-use super::streams::{Carried, Ends, carry};
+use super::streams::{Carried, Ends, Signals, carry};
+use super::terminal::{self, Raw};
 use super::words::{Exec, millis};
 use super::{Connection, Io, status};
 use crate::agent::{ErrorSink, Program, Reply, Request, Run, Sink, Source, Stdio};
@@ -9,7 +10,14 @@ use crate::fault::{Fault, FaultKind};
 
 /// Runs a program; the status that the call ends with.
 pub(super) fn exec(connection: &mut Connection, exec: &Exec, io: &Io<'_>) -> Result<u8, Fault> {
-    let stdio = Stdio::Apart { input: Source::Channel, output: Sink::Channel, error: ErrorSink::Channel };
+    let streams = [io.input, io.output, io.error];
+    let stdio = if exec.terminal {
+        let (rows, columns) = terminal::size(&streams);
+        Stdio::Terminal { rows, columns, term: io.term.to_owned() }
+    } else {
+        let input = if exec.no_input { Source::Null } else { Source::Channel };
+        Stdio::Apart { input, output: Sink::Channel, error: ErrorSink::Channel }
+    };
     let run = Run {
         program: Program::Argv(exec.argv.clone()),
         env: exec.env.clone(),
@@ -26,8 +34,16 @@ pub(super) fn exec(connection: &mut Connection, exec: &Exec, io: &Io<'_>) -> Res
         io.print(&format!("{pid}\n"))?;
         return Ok(status::DONE);
     }
-    let ends = Ends { input: Some(io.input), output: Some(io.output), error: Some(io.error), ready: None };
+    let followed = if exec.terminal { &streams[..] } else { &[] };
+    let ends = Ends {
+        input: (!exec.no_input).then_some(io.input),
+        output: Some(io.output),
+        error: Some(io.error),
+        ready: None,
+        signals: io.signals.map(|fd| (fd, Signals::PassOn(followed))),
+    };
     let channel = connection.open(&exec.machine, Request::Run(run))?;
+    let _raw = if exec.terminal { Raw::new(io.input) } else { None };
     let end = match carry(channel, ends, None)? {
         Carried::Ended(end) | Carried::Stopped(end) => end,
         Carried::Unread => return Ok(status::DONE),

@@ -10,7 +10,8 @@
 //! | 2 | the call is wrong |
 //! | 3 | the testbed failed |
 //!
-//! `exec` ends as the program did, with 124 if its deadline had passed, or with 125 if it could not be run.
+//! `exec` ends as the program did, with 124 if its deadline had passed, or with 125 if it could not be run. It passes
+//! signals on; a capture ends by them as by its deadline.
 
 mod arguments;
 mod connection;
@@ -22,10 +23,11 @@ mod run;
 mod show;
 mod streams;
 mod table;
+mod terminal;
 mod words;
 
 pub use connection::Connection;
-pub use run::{Io, names_of, run};
+pub use run::{Io, names_of, run, signals};
 pub use show::plain;
 pub use words::{Call, Capture, Exec, Host, Node, Parsed, Place, Probe, Wait, parse};
 

@@ -28,6 +28,7 @@ pub(super) fn probe(
         output: Some(io.output),
         error: None,
         ready: listens.then_some(io.error),
+        signals: None,
     };
     let (end, stopped) = match carry(channel, ends, timeout)? {
         Carried::Ended(end) => (end, false),
@@ -133,7 +134,8 @@ mod tests {
         let names =
             [("web".to_owned(), "10.1.0.1".parse().unwrap()), ("six".to_owned(), "fd00::1".parse().unwrap())];
         let nothing = rustix::stdio::stdin();
-        let io = Io { input: nothing, output: nothing, error: nothing, names: &names };
+        let io =
+            Io { input: nothing, output: nothing, error: nothing, names: &names, signals: None, term: "" };
         let literal = |url| literal(url, &io).map_err(|fault| fault.to_string());
         assert_eq!(literal("http://web/a?b"), Ok(("http://10.1.0.1/a?b".into(), Some("web".into()))));
         assert_eq!(literal("http://web:81"), Ok(("http://10.1.0.1:81".into(), Some("web:81".into()))));

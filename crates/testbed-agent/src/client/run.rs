@@ -1,12 +1,13 @@
 //! Carries calls out.
 
-use super::streams::{Carried, Ends, carry, write_all};
+use super::streams::{Carried, Ends, Signals, carry, write_all};
 use super::words::{Call, Capture, Host, Node, Wait, millis};
 use super::{Connection, copy, exec, probe, show, status};
 use crate::agent::{Process, Program, Reply, Report, Request, Sink, Source, Tool, Tooling};
 use crate::control::{Answer, Ask};
-use crate::fault::{Fault, FaultKind};
-use rustix::fd::BorrowedFd;
+use crate::fault::{Doing as _, Fault, FaultKind};
+use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::fs::File;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -26,6 +27,27 @@ pub struct Io<'a> {
     pub error: BorrowedFd<'a>,
     /// The testbed's names, as `/etc/hosts` has them.
     pub names: &'a [(String, IpAddr)],
+    /// What [`signals`] gave. Without it, signals do what they do.
+    pub signals: Option<BorrowedFd<'a>>,
+    /// The value of TERM for programs on a terminal.
+    pub term: &'a str,
+}
+
+/// From now on signals can be read, and are not acted on: for calls that deal with them ([`Call::takes_signals`]).
+///
+/// # Errors
+/// Those of signalfd(2).
+pub fn signals() -> std::io::Result<OwnedFd> {
+    testbed_sys::process::signal_fd(&[
+        libc::SIGINT,
+        libc::SIGTERM,
+        libc::SIGHUP,
+        libc::SIGQUIT,
+        libc::SIGUSR1,
+        libc::SIGUSR2,
+        libc::SIGALRM,
+        libc::SIGWINCH,
+    ])
 }
 
 impl Io<'_> {
@@ -157,7 +179,10 @@ fn wait_for(connection: &mut Connection, wait: &Wait, io: &Io<'_>) -> Result<u8,
 }
 
 fn capture(connection: &mut Connection, wanted: &Capture, io: &Io<'_>) -> Result<u8, Fault> {
-    let Capture { node, filter, count, snap, timeout } = wanted;
+    let Capture { node, filter, count, snap, timeout, output } = wanted;
+    let file = output.as_ref().map(|path| File::create(path).doing_to("write the capture to", path));
+    let file = file.transpose()?;
+    let output = file.as_ref().map_or(io.output, |file| file.as_fd());
     let (filter, count, snap) = (filter.clone(), *count, *snap);
     let channel = match node {
         Node::Network(network) => {
@@ -169,7 +194,8 @@ fn capture(connection: &mut Connection, wanted: &Capture, io: &Io<'_>) -> Result
             connection.open(machine, tooling(tool, Source::Null, *timeout))?
         }
     };
-    let ends = Ends { output: Some(io.output), ready: Some(io.error), ..Ends::default() };
+    let signals = io.signals.map(|fd| (fd, Signals::End));
+    let ends = Ends { output: Some(output), ready: Some(io.error), signals, ..Ends::default() };
     let end = match carry(channel, ends, *timeout)? {
         Carried::Ended(end) | Carried::Stopped(end) => end,
         Carried::Unread => return Ok(status::DONE),

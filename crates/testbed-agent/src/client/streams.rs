@@ -1,7 +1,8 @@
 //! Carries the streams of a channel until its end.
 
 use super::connection::{ANSWER, Came, Channel, End};
-use crate::agent::Note;
+use super::terminal;
+use crate::agent::{Note, Steer};
 use crate::fault::{Fault, FaultKind};
 use crate::frame::Stream;
 use rustix::fd::BorrowedFd;
@@ -16,7 +17,21 @@ pub(super) struct Ends<'a> {
     pub(super) error: Option<BorrowedFd<'a>>,
     /// Told when what runs is ready.
     pub(super) ready: Option<BorrowedFd<'a>>,
+    /// Signals, and what they do.
+    pub(super) signals: Option<(BorrowedFd<'a>, Signals<'a>)>,
 }
+
+/// What signals do.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Signals<'a> {
+    /// What runs is told to end.
+    End,
+    /// What runs has them; if it is on a terminal of the size of one of these, that follows them.
+    PassOn(&'a [BorrowedFd<'a>]),
+}
+
+/// So many requests to end are passed on; the next ends the call, whatever becomes of what runs.
+const REQUESTS: u32 = 3;
 
 /// How a channel came to its end.
 #[derive(Debug)]
@@ -41,8 +56,29 @@ pub(super) fn carry(
     let mut input = ends.input;
     let mut until = timeout.map(|timeout| Instant::now() + timeout);
     let mut stopped = false;
+    let mut requests = 0;
     loop {
-        match channel.next(input, until)? {
+        match channel.next(input, ends.signals.map(|(fd, _)| fd), until)? {
+            Came::Signal(signal) => {
+                let is_request = matches!(signal, libc::SIGINT | libc::SIGTERM | libc::SIGHUP);
+                requests += u32::from(is_request);
+                match ends.signals.map(|(_, does)| does) {
+                    _ if requests > REQUESTS => {
+                        return Err(Fault::new(FaultKind::Interrupted, "interrupted"));
+                    }
+                    Some(Signals::PassOn(streams)) if signal == libc::SIGWINCH && !streams.is_empty() => {
+                        let (rows, columns) = terminal::size(streams);
+                        channel.steer(&Steer::Resize { rows, columns })?;
+                    }
+                    Some(Signals::PassOn(_)) => channel.signal(signal)?,
+                    _ if is_request && !stopped => {
+                        channel.signal(libc::SIGTERM)?;
+                        stopped = true;
+                        until = Some(Instant::now() + GRACE + ANSWER);
+                    }
+                    _ => {}
+                }
+            }
             Came::Data(stream, bytes) => {
                 let target = if stream == Stream::Error { ends.error } else { ends.output };
                 if let Some(target) = target

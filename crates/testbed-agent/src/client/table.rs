@@ -71,6 +71,8 @@ const VERBS: &[Verb] = &[
             &[
                 Opt::flag(Some('d'), "detach", "do not wait; prints the process's number"),
                 Opt::value(Some('e'), "env", "NAME=VALUE", "set a variable (may be repeated)"),
+                Opt::flag(Some('t'), "terminal", "give it a terminal"),
+                Opt::flag(Some('n'), "no-input", "give it nothing to read"),
                 Opt::value(Some('u'), "user", "USER", "run as this user: `name`, `name:group` or numbers"),
                 Opt::value(Some('w'), "cwd", "FOLDER", "run in this folder; else in the user's home"),
                 Opt::value(None, "timeout", "DURATION", "kill it after so long; the status is 124 then"),
@@ -78,8 +80,9 @@ const VERBS: &[Verb] = &[
         )
     }
     .more(
-        "Standard input, output and error are the program's. The status is 125 if it cannot be run.\n\
-         When this command is killed, the program is too, unless it is detached.",
+        "Standard input, output and error are the program's, and signals are passed on. The status is 125 if\n\
+         it cannot be run. When this command is killed, the program is too, unless it is detached: then what\n\
+         it writes is kept as the log of a service `exec-PID`.",
     ),
     Verb::new("cp", "SOURCE TARGET", "Copies a file or folder to or from a machine", &[]).more(
         "One of the two is MACHINE:PATH. If TARGET is a folder, the copy lands in it under its own name.",
@@ -202,6 +205,7 @@ The status is 1 if it does not hold in time.",
             Opt::value(Some('f'), "filter", "FILTER", "only what matches, as in pcap-filter(7)"),
             Opt::value(Some('c'), "count", "NUMBER", "end after so many; 0 for never [default: 0]"),
             Opt::value(Some('s'), "snap", "BYTES", "bytes kept of each packet; 0 for all [default: 0]"),
+            Opt::value(Some('o'), "output", "FILE", "write to this file"),
             TIMEOUT,
         ],
     )

@@ -42,6 +42,8 @@ fn exec(machine: &str, argv: &[&str]) -> Exec {
         user: None,
         detach: false,
         timeout: None,
+        terminal: false,
+        no_input: false,
     }
 }
 

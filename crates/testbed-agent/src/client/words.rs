@@ -79,6 +79,13 @@ pub enum Call {
     },
 }
 
+impl Call {
+    /// Signals that come while it is carried out are for what runs.
+    pub fn takes_signals(&self) -> bool {
+        matches!(self, Call::Exec(_) | Call::Capture(_))
+    }
+}
+
 /// A program and how to run it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exec {
@@ -96,6 +103,10 @@ pub struct Exec {
     pub detach: bool,
     /// Kill it after so long.
     pub timeout: Option<Duration>,
+    /// Give it a terminal.
+    pub terminal: bool,
+    /// Give it nothing to read.
+    pub no_input: bool,
 }
 
 /// A path here or on a machine.
@@ -131,6 +142,8 @@ pub struct Capture {
     pub snap: u32,
     /// End after so long.
     pub timeout: Option<Duration>,
+    /// Write to this file here instead of standard output.
+    pub output: Option<String>,
 }
 
 /// Where packets pass.
@@ -325,7 +338,13 @@ fn exec(a: &mut Arguments) -> Result<Exec, Wrong> {
         user: a.one("user")?.map(str::to_owned),
         detach: a.flag("detach"),
         timeout: a.duration("timeout")?,
+        terminal: a.flag("terminal"),
+        no_input: a.flag("no-input"),
     };
+    if exec.detach && exec.terminal {
+        return Err(Wrong::new("`--detach` and `--terminal` do not go together")
+            .hint("what a detached program writes is kept as a log"));
+    }
     if exec.detach && exec.timeout.is_some() {
         return Err(Wrong::new("`--detach` and `--timeout` do not go together")
             .hint("nobody waits for a detached program; end it by `testbed kill`"));
@@ -432,6 +451,7 @@ fn capture(a: &mut Arguments) -> Result<Capture, Wrong> {
         count: a.number("count")?.unwrap_or(0),
         snap: a.number("snap")?.unwrap_or(0),
         timeout: a.duration("timeout")?,
+        output: a.one("output")?.map(str::to_owned),
     })
 }
 

@@ -1,10 +1,21 @@
 //! One file for each command: its arguments and what it does.
 
 mod check;
+mod completions;
 mod doctor;
+mod down;
 mod init;
+mod keep;
+mod logs;
+mod ls;
+mod pause;
 mod plan;
 mod run;
+mod shell;
+mod ssh_config;
+mod status;
+mod up;
+mod words;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -18,6 +29,54 @@ pub(crate) enum Command {
     Plan(plan::Arguments),
     Doctor(doctor::Arguments),
     Init(init::Arguments),
+    Up(up::Arguments),
+    #[command(hide = true)]
+    Keep(keep::Arguments),
+    Down(down::Arguments),
+    Ls(ls::Arguments),
+    Status(status::Arguments),
+    Shell(shell::Arguments),
+    Logs(logs::Arguments),
+    Pause(pause::Pause),
+    Resume(pause::Resume),
+    SshConfig(ssh_config::Arguments),
+    Completions(completions::Arguments),
+    /// Run a program on a machine, and end as it does.
+    #[command(disable_help_flag = true)]
+    Exec(words::Arguments),
+    /// Copy a file or folder to or from a machine: one of the two places is MACHINE:PATH.
+    #[command(disable_help_flag = true)]
+    Cp(words::Arguments),
+    /// Wait until something holds on a machine: a port, a file, a line, a command, an end, an address, a route.
+    #[command(disable_help_flag = true)]
+    Wait(words::Arguments),
+    /// List a machine's processes.
+    #[command(disable_help_flag = true)]
+    Ps(words::Arguments),
+    /// Signal processes of a machine.
+    #[command(disable_help_flag = true)]
+    Kill(words::Arguments),
+    /// Relay standard input and output to a TCP port of a machine: for proxy commands.
+    #[command(disable_help_flag = true)]
+    Connect(words::Arguments),
+    /// Cut and heal links, capture packets.
+    #[command(disable_help_flag = true)]
+    Net(words::Arguments),
+    /// Send ICMP echo requests from a machine.
+    #[command(disable_help_flag = true)]
+    Ping(words::Arguments),
+    /// Show the routers between a machine and a host.
+    #[command(disable_help_flag = true)]
+    Trace(words::Arguments),
+    /// Connect from a machine, or listen on it, by TCP.
+    #[command(disable_help_flag = true)]
+    Tcp(words::Arguments),
+    /// Send datagrams from a machine, or receive them.
+    #[command(disable_help_flag = true)]
+    Udp(words::Arguments),
+    /// Get pages from a machine, or serve them.
+    #[command(disable_help_flag = true)]
+    Http(words::Arguments),
 }
 
 impl Command {
@@ -32,6 +91,29 @@ impl Command {
             Command::Plan(arguments) => arguments.run(place),
             Command::Doctor(arguments) => arguments.run(place),
             Command::Init(arguments) => arguments.run(place),
+            Command::Up(arguments) => arguments.run(place),
+            Command::Keep(arguments) => arguments.run(place),
+            Command::Down(arguments) => arguments.run(place),
+            Command::Ls(arguments) => arguments.run(),
+            Command::Status(arguments) => arguments.run(place),
+            Command::Shell(arguments) => arguments.run(place),
+            Command::Logs(arguments) => arguments.run(place),
+            Command::Pause(arguments) => arguments.run(place),
+            Command::Resume(arguments) => arguments.run(place),
+            Command::SshConfig(arguments) => arguments.run(place),
+            Command::Completions(arguments) => arguments.run(),
+            Command::Exec(arguments) => arguments.run("exec", place),
+            Command::Cp(arguments) => arguments.run("cp", place),
+            Command::Wait(arguments) => arguments.run("wait", place),
+            Command::Ps(arguments) => arguments.run("ps", place),
+            Command::Kill(arguments) => arguments.run("kill", place),
+            Command::Connect(arguments) => arguments.run("connect", place),
+            Command::Net(arguments) => arguments.run("net", place),
+            Command::Ping(arguments) => arguments.run("ping", place),
+            Command::Trace(arguments) => arguments.run("trace", place),
+            Command::Tcp(arguments) => arguments.run("tcp", place),
+            Command::Udp(arguments) => arguments.run("udp", place),
+            Command::Http(arguments) => arguments.run("http", place),
         }
     }
 }

@@ -2,6 +2,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::images;
 use crate::interrupt::Interrupts;
+use crate::keepers::{Sockets, sweep};
 use crate::place::Place;
 use crate::report::{self, Report, StreamFormat};
 use crate::terminal;
@@ -61,7 +62,9 @@ impl Arguments {
         let place = self.place(place);
         let filter = Filter::new(&self.filters, &self.tags).map_err(|e| Failure::call(e.to_string()))?;
         let testbed = Arc::new(place.load_telling()?);
-        let run = Run::new(Arc::clone(&testbed), &filter, &host_for(&testbed), self.options())?;
+        sweep();
+        let control = Sockets::claim()?;
+        let run = Run::new(Arc::clone(&testbed), &filter, &host_for(&testbed), self.options(control))?;
         if run.is_empty() {
             return Err(self.nothing(&testbed));
         }
@@ -71,8 +74,6 @@ impl Arguments {
             terminal::talk("\nending; once more Ctrl-C ends at once\n");
             stopper.stop();
         });
-        // Leftovers of keepers that were killed; whatever the sweep cannot do keeps no test from running.
-        let _ = host::sweep();
         let engine = Engine::start(host::setup()?)?;
         let images = images::prepare(&testbed, &engine)?;
         let outcome = execute(run, &engine, &images, &report);
@@ -94,13 +95,13 @@ impl Arguments {
         match first.filter(is_testbed) {
             Some(directory) => {
                 self.filters.remove(0);
-                Place { directory: Some(directory) }
+                Place { directory: Some(directory), testbed: None }
             }
             None => place.clone(),
         }
     }
 
-    fn options(&self) -> Options {
+    fn options(&self, control: Sockets) -> Options {
         let env: Vec<(String, String)> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
@@ -112,7 +113,7 @@ impl Arguments {
             shuffle: self.shuffle,
             keep: self.keep,
             bed: bed::Options { env: env.clone(), free_ports: true, ..bed::Options::default() },
-            host: HostTests { env: with_testbed_in_path(env), control: None },
+            host: HostTests { env: with_testbed_in_path(env), control: Some(Arc::new(control)) },
             ..Options::default()
         }
     }

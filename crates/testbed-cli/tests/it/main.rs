@@ -2,10 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, also in what tests share")]
 
 mod call;
+mod commands;
 mod doctor;
 mod examples;
 mod files;
 mod interrupts;
 mod reports;
 mod runs;
+mod stays;
+mod streams;
 mod user;

@@ -1,0 +1,59 @@
+use super::Format;
+use super::check::write_json;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::keepers;
+use crate::place::Place;
+use crate::terminal;
+use testbed::control::{MachineStatus, ServiceStatus};
+
+/// Show the machines of a testbed that is up: how they are, their addresses, services and published ports.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// How to write it.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    format: Format,
+}
+
+impl Arguments {
+    pub(crate) fn run(self, place: &Place) -> Result<Exit, Failure> {
+        let status = keepers::client(place)?.status()?;
+        if self.format == Format::Json {
+            return write_json(&status).map(|()| Exit::Success);
+        }
+        let text = terminal::table(
+            &["MACHINE", "STATE", "ADDRESSES", "SERVICES", "PORTS"],
+            status.machines.iter().map(|machine| {
+                vec![
+                    machine.name.clone(),
+                    machine.condition.as_str().to_owned(),
+                    addresses(machine),
+                    joined(machine.services.iter().map(service)),
+                    joined(machine.ports.iter().map(|port| format!("{} at {}", port.port, port.host))),
+                ]
+            }),
+        );
+        terminal::data(&text).map_err(|e| Failure::io("write", e))?;
+        Ok(Exit::Success)
+    }
+}
+
+fn addresses(machine: &MachineStatus) -> String {
+    joined(machine.interfaces.iter().map(|interface| {
+        let all: Vec<String> = interface.addresses.iter().map(ToString::to_string).collect();
+        let all = if all.is_empty() { "-".to_owned() } else { all.join(",") };
+        format!("{}={all}", interface.network)
+    }))
+}
+
+fn service(service: &ServiceStatus) -> String {
+    match service.ended {
+        None => service.name.clone(),
+        Some(status) => format!("{} (ended: {status})", service.name),
+    }
+}
+
+fn joined(parts: impl Iterator<Item = String>) -> String {
+    let parts: Vec<String> = parts.collect();
+    if parts.is_empty() { "-".to_owned() } else { parts.join(" ") }
+}

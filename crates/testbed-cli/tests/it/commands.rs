@@ -1,0 +1,181 @@
+//! The commands that speak to a testbed that lives.
+
+use crate::call::Folder;
+use crate::stays::{Up, eventually};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::process::Stdio;
+
+const TWO: &str = "[networks]\nlan = { subnet = '10.1.0.0/24' }
+[machines.a]\ninterfaces = { lan = '10.1.0.1' }
+[machines.b]\ninterfaces = { lan = '10.1.0.2' }\n";
+
+#[test]
+fn trees_go_in_and_come_back() {
+    let up = Up::with("[machines.m]\n");
+    let folder = up.folder.path();
+    up.folder.write("tree/sub/text", "hello");
+    up.folder.write("tree/program", "#!/bin/sh\necho ran\n");
+    std::fs::set_permissions(folder.join("tree/program"), std::fs::Permissions::from_mode(0o750)).unwrap();
+    symlink("sub/text", folder.join("tree/link")).unwrap();
+    let large: String = "0123456789abcdef".repeat(100_000);
+    up.folder.write("tree/large", &large);
+    assert_eq!(up.call(&["cp", "tree", "m:/srv/there"]).code, Some(0));
+    assert_eq!(up.call(&["exec", "m", "/srv/there/program"]).text(), "ran\n");
+    assert_eq!(up.call(&["cp", "m:/srv/there", "back"]).code, Some(0));
+    assert_eq!(up.folder.read("back/sub/text"), "hello");
+    assert!(up.folder.read("back/large") == large);
+    assert_eq!(std::fs::read_link(folder.join("back/link")).unwrap().to_str(), Some("sub/text"));
+    let mode = std::fs::metadata(folder.join("back/program")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o750);
+    // A single file, into a folder that is there.
+    std::fs::create_dir(folder.join("into")).unwrap();
+    assert_eq!(up.call(&["cp", "m:/srv/there/sub/text", "into"]).code, Some(0));
+    assert_eq!(up.folder.read("into/text"), "hello");
+    let missing = up.call(&["cp", "m:/no/such", "x"]);
+    assert!(missing.code == Some(3) && missing.stderr.contains("m: "), "{missing:?}");
+}
+
+#[test]
+fn links_are_cut_and_packets_are_captured() {
+    let up = Up::with(TWO);
+    assert_eq!(up.call(&["ping", "a", "b"]).code, Some(0));
+    assert_eq!(up.call(&["net", "cut", "b"]).code, Some(0));
+    assert_eq!(up.call(&["ping", "a", "b", "-W", "200ms"]).code, Some(1));
+    assert_eq!(up.call(&["net", "heal", "b"]).code, Some(0));
+
+    let arguments = ["net", "capture", "lan", "--filter", "icmp", "--count", "2", "-o", "lan.pcapng"];
+    let mut capture = up.folder.command(&arguments).stderr(Stdio::piped()).spawn().unwrap();
+    let mut talk = BufReader::new(capture.stderr.take().unwrap());
+    let mut line = String::new();
+    talk.read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    assert_eq!(up.call(&["ping", "a", "10.1.0.2"]).code, Some(0));
+    assert_eq!(capture.wait().unwrap().code(), Some(0));
+    let bytes = std::fs::read(up.folder.path().join("lan.pcapng")).unwrap();
+    // A section header block (pcapng, section 4.1), and ICMP from one machine to the other.
+    assert_eq!(bytes[..4], [0x0a, 0x0d, 0x0d, 0x0a]);
+    assert!(bytes.windows(8).any(|window| window == [10, 1, 0, 1, 10, 1, 0, 2]));
+
+    // Ctrl-C ends a capture as it should be ended: what was seen is in it.
+    let mut capture = up.folder.command(&["net", "capture", "lan"]);
+    let mut capture = capture.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut talk = BufReader::new(capture.stderr.take().unwrap());
+    talk.read_line(&mut String::new()).unwrap();
+    assert_eq!(up.call(&["ping", "a", "b"]).code, Some(0));
+    rustix::process::kill_process(rustix::process::Pid::from_child(&capture), rustix::process::Signal::INT)
+        .unwrap();
+    let mut bytes = Vec::new();
+    capture.stdout.take().unwrap().read_to_end(&mut bytes).unwrap();
+    assert_eq!(capture.wait().unwrap().code(), Some(0));
+    assert!(bytes.windows(8).any(|window| window == [10, 1, 0, 1, 10, 1, 0, 2]));
+    let wrong = up.call(&["net", "capture", "wan"]);
+    assert!(wrong.code == Some(3) && wrong.stderr.contains("no network `wan`"), "{wrong:?}");
+}
+
+#[test]
+fn waits_end_when_it_holds_or_in_time() {
+    let up = Up::with(TWO);
+    up.call(&["exec", "-d", "a", "--", "sh", "-c", "sleep 0.2; echo now here > /run/file; exec sleep 84.04"]);
+    assert_eq!(up.call(&["wait", "a", "file", "/run/file"]).code, Some(0));
+    assert_eq!(up.call(&["wait", "a", "line", "/run/file", "here"]).code, Some(0));
+    assert_eq!(up.call(&["wait", "a", "address", "10.1.0.1"]).code, Some(0));
+    assert_eq!(up.call(&["wait", "a", "command", "test -e /run/file"]).code, Some(0));
+    let late = up.call(&["wait", "a", "port", "7", "--udp", "--timeout", "200ms"]);
+    assert!(late.code == Some(1) && late.stderr.contains("not within 0.2 s"), "{late:?}");
+    assert_eq!(up.call(&["wait", "a", "nonsense"]).code, Some(2));
+}
+
+#[test]
+fn detached_programs_have_a_number_a_log_and_an_end() {
+    let up =
+        Up::with("[machines.m]\nservices = { one = 'echo from-one', two = 'echo from-two; sleep 85.05' }");
+    let started = up.call(&["exec", "-d", "m", "--", "sh", "-c", "echo begun; exec sleep 86.06"]);
+    let pid = started.text().trim().to_owned();
+    let service = format!("exec-{pid}");
+    eventually("its log is there", || up.call(&["logs", "m", &service]).text() == "begun\n");
+    let all = up.call(&["logs", "m"]).text();
+    for line in ["one | from-one", "two | from-two", &format!("{service} | begun")] {
+        assert!(all.lines().any(|found| found == line), "{line}\n{all}");
+    }
+    assert!(up.call(&["ps", "m"]).text().contains("sleep 86.06"));
+    assert_eq!(up.call(&["kill", "m", &pid]).code, Some(0));
+    assert_eq!(up.call(&["wait", "m", "exit", &pid]).code, Some(0));
+    let status = up.call(&["status"]).text();
+    assert!(status.contains(&format!("{service} (ended: 143)")), "{status}");
+
+    let mut follow = up.folder.command(&["logs", "-f", "m", "two"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(follow.stdout.take().unwrap());
+    let mut line = String::new();
+    lines.read_line(&mut line).unwrap();
+    assert_eq!(line, "from-two\n");
+    follow.kill().unwrap();
+    follow.wait().unwrap();
+    let missing = up.call(&["logs", "m", "three"]);
+    assert!(missing.code == Some(3) && missing.stderr.contains("there are: "), "{missing:?}");
+}
+
+#[test]
+fn machines_are_paused_and_wrong_states_are_told() {
+    let up = Up::with("[machines.m]\n");
+    assert_eq!(up.call(&["pause", "m"]).code, Some(0));
+    assert!(up.call(&["status"]).text().contains("m        paused"));
+    let twice = up.call(&["pause", "m"]);
+    assert!(
+        twice.code == Some(3) && twice.stderr.contains("m: pause a machine that does not run"),
+        "{twice:?}"
+    );
+    assert_eq!(up.call(&["resume", "m"]).code, Some(0));
+    assert_eq!(up.call(&["exec", "m", "true"]).code, Some(0));
+}
+
+#[test]
+fn a_port_is_reached_by_standard_streams_and_by_ssh() {
+    let up = Up::with("[machines.m]\n");
+    let listen = "import socket
+s = socket.create_server((\"127.0.0.1\", 2222))
+while True:
+    c, _ = s.accept()
+    c.sendall(b\"hello \" + c.recv(100))
+    c.close()";
+    up.call(&["exec", "-d", "m", "--", "python3", "-c", listen]);
+    assert_eq!(up.call(&["wait", "m", "port", "2222"]).code, Some(0));
+    let mut command = up.folder.command(&["connect", "m", "2222"]);
+    let mut client = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    client.stdin.take().unwrap().write_all(b"you").unwrap();
+    let output = client.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "hello you");
+    let config = up.call(&["ssh-config"]).text();
+    let proxy = config.lines().find_map(|line| line.trim().strip_prefix("ProxyCommand ")).unwrap();
+    let shell = format!("printf you | {}", proxy.replace("%p", "2222"));
+    let output = std::process::Command::new("sh").args(["-c", &shell]).current_dir("/").output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "hello you", "{output:?}");
+    assert!(config.starts_with("Host m\n"));
+}
+
+#[test]
+fn tests_on_the_host_and_inside_drive_their_own_copy() {
+    let folder = Folder::with(
+        "[machines.m]\n[machines.driver]\ncontrol = true\n[machines.narrow]\ncontrol = ['exec:m']
+[[tests]]\nname = 'on the host'\non = 'host'
+run = 'test \"$(testbed exec m -- hostname)\" = m && testbed exec m -- touch /mark && test -S \"$TESTBED_CONTROL\"'
+[[tests]]\nname = 'another copy'\non = 'host'\nrun = 'testbed exec m -- test ! -e /mark && testbed status | grep -q m'
+[[tests]]\nname = 'inside'\non = 'driver'
+run = 'test \"$(/run/testbed/bin/testbed exec m -- hostname)\" = m'
+[[tests]]\nname = 'inside with less'\non = 'narrow'
+run = '/run/testbed/bin/testbed exec m true && ! /run/testbed/bin/testbed exec driver true && ! /run/testbed/bin/testbed cp m:/etc/hostname /x'
+[[tests]]\nname = 'not down'\non = 'host'\nrun = 'testbed down'\nexpect = 'failure'",
+    );
+    let called = folder.call(&["run"]);
+    assert_eq!(called.code, Some(0), "{called:?}");
+    assert!(called.verdict().starts_with("4 passed, 1 failed as expected"), "{called:?}");
+}
+
+#[test]
+fn completions_name_the_commands() {
+    let folder = Folder::empty();
+    for shell in ["bash", "zsh", "fish"] {
+        let called = folder.call(&["completions", shell]);
+        assert!(called.code == Some(0) && called.text().contains("ssh-config"), "{shell}");
+    }
+}
