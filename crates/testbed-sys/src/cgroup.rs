@@ -37,9 +37,16 @@ impl Cgroup {
     /// # Errors
     /// Those of opening and writing it.
     pub fn write(&self, file: &str, value: &str) -> io::Result<()> {
-        let fd = openat(&self.folder, file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
-        rustix::io::write(&fd, value.as_bytes())?;
+        rustix::io::write(&self.open(file)?, value.as_bytes())?;
         Ok(())
+    }
+
+    /// Opens one of its files for writing.
+    ///
+    /// # Errors
+    /// Those of opening it.
+    pub fn open(&self, file: &str) -> io::Result<OwnedFd> {
+        Ok(openat(&self.folder, file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?)
     }
 
     /// Kills every process in it and below (`cgroup.kill`, Linux 5.14; version 2).

@@ -146,6 +146,17 @@ pub struct Alteration<'a> {
     pub private: bool,
 }
 
+/// Adds attributes to a mount: nothing can be executed through it, and the like (mount_setattr(2)).
+///
+/// # Errors
+/// Those of mount_setattr(2).
+pub fn restrict(mount: BorrowedFd<'_>, to: MountAttrFlags) -> io::Result<()> {
+    // SAFETY: plain numbers, for which all zeroes is a value: nothing changes.
+    let mut attributes: libc::mount_attr = unsafe { std::mem::zeroed() };
+    attributes.attr_set = u64::from(to.bits());
+    set_attributes(mount, &attributes, false)
+}
+
 /// Changes attributes of a mount that is attached nowhere yet (mount_setattr(2)).
 ///
 /// # Errors
@@ -163,6 +174,10 @@ pub fn alter(mount: BorrowedFd<'_>, alteration: Alteration<'_>, recursive: bool)
     if alteration.private {
         attributes.propagation = libc::MS_PRIVATE;
     }
+    set_attributes(mount, &attributes, recursive)
+}
+
+fn set_attributes(mount: BorrowedFd<'_>, attributes: &libc::mount_attr, recursive: bool) -> io::Result<()> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: `attributes` outlives the call, and its size is told.
     check_long(unsafe {
@@ -171,7 +186,7 @@ pub fn alter(mount: BorrowedFd<'_>, alteration: Alteration<'_>, recursive: bool)
             mount.as_raw_fd(),
             c"".as_ptr(),
             flags,
-            &raw const attributes,
+            std::ptr::from_ref(attributes),
             size_of::<libc::mount_attr>(),
         )
     })

@@ -91,12 +91,18 @@ struct Input {
     polled: bool,
 }
 
+/// Bytes of the socket that are read at once.
+const READ: usize = 32 * 1024;
+const BUFFER: usize = 4 * MAX_DATA;
+
 struct Agent<'a> {
     machine: &'a Machine,
     token: SingleThreaded,
     poll: OwnedFd,
     socket: OwnedFd,
     decoder: Decoder,
+    /// Where bytes are read to. Large enough to be mapped for itself, so that only what is used of it costs memory.
+    buffer: Vec<u8>,
     handed: VecDeque<OwnedFd>,
     out: Vec<u8>,
     out_polled: bool,
@@ -139,6 +145,7 @@ fn prepare<'a>(
         poll,
         socket,
         decoder: Decoder::new(),
+        buffer: vec![0; BUFFER],
         handed: VecDeque::new(),
         out: Vec::new(),
         out_polled: false,
@@ -202,11 +209,10 @@ impl Agent<'_> {
     }
 
     fn read_socket(&mut self) -> io::Result<()> {
-        let mut bytes = [0_u8; 32 * 1024];
         let mut fds = Vec::new();
-        match fdpass::receive(self.socket.as_fd(), &mut bytes, &mut fds) {
+        match fdpass::receive(self.socket.as_fd(), &mut self.buffer[..READ], &mut fds) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(length) => self.decoder.feed(&bytes[..length]),
+            Ok(length) => self.decoder.feed(&self.buffer[..length]),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) => return Err(error),
         }
@@ -436,7 +442,7 @@ impl Agent<'_> {
     /// Moves what a program has written to the socket, as far as credit goes.
     fn pump(&mut self, channel: u32, stream: Stream) {
         let Some(job) = self.jobs.get_mut(&channel) else { return };
-        let mut bytes = [0_u8; MAX_DATA];
+        let bytes = &mut self.buffer[..MAX_DATA];
         loop {
             let pipe = if stream == Stream::Output { &mut job.output } else { &mut job.error };
             let Some(fd) = pipe else { break };
@@ -473,8 +479,8 @@ impl Agent<'_> {
     fn read_report(&mut self, channel: u32) {
         let Some(job) = self.jobs.get_mut(&channel) else { return };
         let Some(pipe) = &job.report else { return };
-        let mut bytes = [0_u8; 16 * 1024];
-        match rustix::io::read(pipe, &mut bytes) {
+        let bytes = &mut self.buffer[..MAX_DATA];
+        match rustix::io::read(pipe, &mut *bytes) {
             Ok(n) if n > 0 => {
                 let mut told = &bytes[..n];
                 if job.told.is_empty() && told[0] == run::READY {

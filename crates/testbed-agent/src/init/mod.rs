@@ -32,7 +32,11 @@ pub(crate) struct Birth<'a> {
     pub(crate) gate: OwnedFd,
     /// The machine's end of its agent socket.
     pub(crate) agent: io::Result<OwnedFd>,
+    /// Files of cgroups, version 1, that this process enters by writing to them.
+    pub(crate) doors: Vec<OwnedFd>,
     pub(crate) pieces: Pieces,
+    /// The launcher, and so this process, is behind the filter of system calls already.
+    pub(crate) confined: bool,
     pub(crate) token: SingleThreaded,
 }
 
@@ -41,7 +45,8 @@ pub(crate) struct Pieces {
     /// Top first.
     pub(crate) lowers: Vec<OwnedFd>,
     pub(crate) upper: Upper,
-    pub(crate) dev: OwnedFd,
+    /// Holds `dev`, `run` and `tmp`.
+    pub(crate) volatile: OwnedFd,
     /// In the order of [`Machine::mounts`].
     pub(crate) mounts: Vec<OwnedFd>,
     /// The folder with the command `testbed`, for a machine that may drive its testbed.
@@ -71,8 +76,12 @@ pub(crate) fn begin(birth: Birth<'_>) -> ! {
 }
 
 fn put_together(birth: &Birth<'_>, agent: &OwnedFd) -> Result<(), Fault> {
-    let Pieces { lowers, upper, dev, mounts, client } = &birth.pieces;
-    let mut keep = vec![agent.as_fd(), birth.gate.as_fd(), upper.mount.as_fd(), dev.as_fd()];
+    // First, so that all it uses is charged to it.
+    for door in &birth.doors {
+        rustix::io::write(door, b"0").doing("enter cgroup")?;
+    }
+    let Pieces { lowers, upper, volatile, mounts, client } = &birth.pieces;
+    let mut keep = vec![agent.as_fd(), birth.gate.as_fd(), upper.mount.as_fd(), volatile.as_fd()];
     keep.extend(lowers.iter().chain(mounts).chain(client).map(|fd| fd.as_fd()));
     process::close_all_but(&keep).doing("close descriptors")?;
     die_with_launcher()?;
@@ -93,7 +102,9 @@ fn put_together(birth: &Birth<'_>, agent: &OwnedFd) -> Result<(), Fault> {
             Err(error) => return Err(Fault::system("drop a capability", &error)),
         }
     }
-    testbed_sys::seccomp::confine().doing("filter system calls")?;
+    if !birth.confined {
+        testbed_sys::seccomp::confine().doing("filter system calls")?;
+    }
     process::close_all_but(&[agent.as_fd()]).doing("close descriptors")
 }
 

@@ -61,7 +61,17 @@ fn furnish(root: &OwnedFd, birth: &Birth<'_>) -> Result<(), Fault> {
     let sys =
         NewFs::open("sysfs").and_then(|fs| fs.mount(NO_PROGRAMS)).doing("mount").map_err(|f| f.at("/sys"))?;
     put_on(root.as_fd(), sys.as_fd(), "sys")?;
-    put_on(root.as_fd(), birth.pieces.dev.as_fd(), "dev")?;
+    let volatile = birth.pieces.volatile.as_fd();
+    mount::attach(volatile, CWD, ASSEMBLY).doing("attach memory")?;
+    for (name, attributes) in [("dev", None), ("run", Some(QUIET)), ("tmp", Some(QUIET))] {
+        let part = mount::copy_of(volatile, name, false).doing("open memory")?;
+        if let Some(attributes) = attributes {
+            mount::restrict(part.as_fd(), attributes)
+                .doing("restrict memory")
+                .map_err(|f| f.at(format!("/{name}")))?;
+        }
+        put_on(root.as_fd(), part.as_fd(), name)?;
+    }
     let terminals = NewFs::open("devpts")
         .and_then(|fs| fs.flag("newinstance"))
         .and_then(|fs| fs.set("ptmxmode", "666"))
@@ -74,13 +84,10 @@ fn furnish(root: &OwnedFd, birth: &Birth<'_>) -> Result<(), Fault> {
     let no_programs = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     put(terminals.and_then(|fs| fs.mount(no_programs)), "dev/pts")?;
     put(NewFs::open("mqueue").and_then(|fs| fs.mount(NO_PROGRAMS)), "dev/mqueue")?;
-    let memory = |mode: &str| NewFs::open("tmpfs")?.set("mode", mode)?.set("size", "50%")?.mount(QUIET);
-    put(memory("755"), "run")?;
     if let Some(client) = &birth.pieces.client {
         mkdirat(root, "run/testbed", Mode::from_raw_mode(0o755)).doing("make /run/testbed")?;
         put_on(root.as_fd(), client.as_fd(), super::run::CLIENT_FOLDER)?;
     }
-    put(memory("1777"), "tmp")?;
     Ok(())
 }
 

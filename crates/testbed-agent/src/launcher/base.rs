@@ -1,6 +1,7 @@
 //! What a launcher makes once and shares between its machines: id maps, the host's root with its secrets masked, and
 //! the cgroups that machines' folders are made in.
 
+use super::nursery::Nursery;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, XattrFlags, chmodat, chownat, mkdirat, mknodat, openat,
@@ -14,7 +15,7 @@ use testbed_agent::Doing as _;
 use testbed_agent::Fault;
 use testbed_agent::launch::{Controller, IDS, Ids, Mask, Masked, Setup};
 use testbed_sys::mount::{self, Alteration, NewFs};
-use testbed_sys::process::SingleThreaded;
+use testbed_sys::process::{Cloned, Namespaces, SingleThreaded, clone};
 use testbed_sys::userns::{self, IdMap};
 
 pub(super) struct Base {
@@ -32,6 +33,8 @@ pub(super) struct Base {
     /// Of this launcher alone: a keeper may have several.
     cgroup_paths: Vec<PathBuf>,
     tun: bool,
+    /// None for an ordinary user, who cannot have one.
+    nursery: Option<Nursery>,
 }
 
 impl Base {
@@ -61,7 +64,17 @@ impl Base {
         for (controller, path) in &setup.cgroup_v1 {
             controllers.push((*controller, open_group(path)?));
         }
+        let nursery = match setup.ids {
+            Ids::Range(_) => Some(Nursery::make(token)?),
+            Ids::Single => None,
+        };
+        if nursery.is_some() {
+            // From here on the launcher lives behind the filter of its machines; they inherit it, which costs them
+            // nothing. An ordinary user's machines set it themselves: only there they have the privilege.
+            testbed_sys::seccomp::confine().doing("filter system calls")?;
+        }
         Ok(Base {
+            nursery,
             ids: setup.ids,
             canonical,
             host,
@@ -72,6 +85,28 @@ impl Base {
             cgroup_paths,
             tun: setup.tun,
         })
+    }
+
+    /// Makes process 1 of a machine.
+    pub(super) fn clone(
+        &self,
+        token: SingleThreaded,
+        cgroup: Option<BorrowedFd<'_>>,
+    ) -> Result<Cloned, Fault> {
+        let Some(nursery) = &self.nursery else {
+            return clone(token, Namespaces::MACHINE, cgroup).doing("clone process 1");
+        };
+        nursery.enter(token)?;
+        let cloned = clone(token, Namespaces::MACHINE, cgroup).doing("clone process 1");
+        if !matches!(cloned, Ok(Cloned::Child)) {
+            nursery.leave(token)?;
+        }
+        cloned
+    }
+
+    /// Machines inherit the filter of system calls.
+    pub(super) fn is_confined(&self) -> bool {
+        self.nursery.is_some()
     }
 
     pub(super) fn ids(&self) -> Ids {

@@ -10,7 +10,7 @@ use testbed_agent::Doing as _;
 use testbed_agent::launch::{Controller, Ids, Limits, Machine as Spec, Upper};
 use testbed_agent::{Fault, FaultKind};
 use testbed_sys::cgroup::Cgroup;
-use testbed_sys::process::{Cloned, Namespaces, clone};
+use testbed_sys::process::{self, Cloned};
 use testbed_sys::userns::{self, IdMap};
 
 /// What the launcher writes when the machine's ids are mapped, and when its interfaces are there.
@@ -31,6 +31,8 @@ impl Launcher {
         let base = base_of(&self.base)?;
         let (upper_number, new_upper) = match &spec.upper {
             Upper::Of(other) => {
+                // A mount namespace that is held has it mounted still.
+                self.leaving.clear();
                 if self.machines.values().any(|machine| machine.upper == *other) {
                     return Err(Fault::new(FaultKind::State, "use the files of a machine that runs"));
                 }
@@ -44,27 +46,28 @@ impl Launcher {
         let upper = new_upper.as_ref().map_or_else(|| layer(&upper_number), Ok)?;
         let cgroups = Cgroups::make(base, number, spec.limits)?;
         let (gate, go) = pipe_with(PipeFlags::CLOEXEC).doing("make a pipe")?;
+        let doors = cgroups.doors()?;
         let pieces = pieces(base, spec, &snapshots, its_fabric.and_then(|f| f.files()), upper, self.token)?;
-        let cloned = clone(self.token, namespaces(base), cgroups.unified()).doing("clone process 1");
-        let (pid, pidfd) = match cloned {
+        let (pid, pidfd) = match base.clone(self.token, cgroups.unified()) {
             Ok(Cloned::Child) => {
                 drop(go);
                 let agent = agent.try_clone();
-                init::begin(Birth { spec, gate, agent, pieces, token: self.token })
+                let confined = base.is_confined();
+                init::begin(Birth { spec, gate, agent, doors, pieces, confined, token: self.token })
             }
             Ok(Cloned::Parent { pid, pidfd }) => (pid, pidfd),
-            Err(fault) => {
-                cgroups.discard();
-                return Err(fault);
-            }
+            Err(fault) => return Err(fault),
         };
-        drop((gate, pieces));
+        drop((gate, doors, pieces));
+        // With nothing to wire both waits end at once: waking a process is dear.
+        let opens: &[u8] = if spec.interfaces.is_empty() { &[GO, GO] } else { &[GO] };
         let made = map_ids(base, pid)
-            .and_then(|()| cgroups.enter(pid))
-            .and_then(|()| rustix::io::write(&go, &[GO]).doing("open the gate"))
+            .and_then(|()| rustix::io::write(&go, opens).doing("open the gate"))
             .and_then(|_| its_fabric.map_or(Ok(Vec::new()), |f| f.wire(pid, &spec.interfaces)))
             .and_then(|interfaces| {
-                rustix::io::write(&go, &[GO]).doing("open the gate")?;
+                if !spec.interfaces.is_empty() {
+                    rustix::io::write(&go, &[GO]).doing("open the gate")?;
+                }
                 Ok(interfaces)
             });
         let made = made.and_then(|interfaces| {
@@ -78,22 +81,19 @@ impl Launcher {
                 let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
                 let id = rustix::process::WaitId::PidFd(pidfd.as_fd());
                 let _ = rustix::process::waitid(id, rustix::process::WaitIdOptions::EXITED);
-                cgroups.discard();
                 return Err(fault);
             }
         };
         let unified = cgroups.unified().is_some();
-        let machine =
-            Machine { pid, pidfd, cgroups: cgroups.all, unified, upper: upper_number, interfaces, network };
+        let held = process::hold_namespaces(pidfd.as_fd());
+        let cgroups = cgroups.keep();
+        let upper = upper_number;
+        let machine = Machine { pid, pidfd, cgroups, unified, held, upper, interfaces, network };
         self.by_pid.insert(pid, number);
         self.machines.insert(number, machine);
         self.uppers.extend(new_upper.map(|upper| (number, upper)));
         Ok(pid)
     }
-}
-
-fn namespaces(_base: &Base) -> Namespaces {
-    Namespaces::MACHINE
 }
 
 fn map_ids(base: &Base, pid: u32) -> Result<(), Fault> {
@@ -134,13 +134,13 @@ fn pieces(
         lowers.push(base.host()?);
     }
     let upper = UpperMount { mount: copy_of(upper.as_fd(), c"", false).doing("open upper layer")? };
-    let dev = device_folder(base)?;
+    let volatile = volatile(base, spec.limits)?;
     let mut mounts = Vec::new();
     for mount in &spec.mounts {
         mounts.push(base.owned_by(token, &mount.source, mount.owner, mount.writable)?);
     }
     let client = if spec.control { Some(base.client()?) } else { None };
-    Ok(Pieces { lowers, upper, dev, mounts, client })
+    Ok(Pieces { lowers, upper, volatile, mounts, client })
 }
 
 pub(super) fn memory_upper(base: &Base, size: u64) -> Result<OwnedFd, Fault> {
@@ -154,13 +154,23 @@ pub(super) fn memory_upper(base: &Base, size: u64) -> Result<OwnedFd, Fault> {
 }
 
 /// The devices that every machine has: name, major and minor number.
-const DEVICES: &[(&str, u32, u32)] =
-    &[("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
-const TUN: (&str, u32, u32) = ("net/tun", 10, 200);
+const DEVICES: &[(&str, u32, u32)] = &[
+    ("dev/null", 1, 3),
+    ("dev/zero", 1, 5),
+    ("dev/full", 1, 7),
+    ("dev/random", 1, 8),
+    ("dev/urandom", 1, 9),
+    ("dev/tty", 5, 0),
+];
+const TUN: (&str, u32, u32) = ("dev/net/tun", 10, 200);
 
-fn device_folder(base: &Base) -> Result<OwnedFd, Fault> {
-    let dev = tmpfs("1m")?;
-    let at = dev.as_fd();
+/// One file system in memory for all that a machine forgets when it ends: folders for its `/dev`, `/run` and `/tmp`.
+fn volatile(base: &Base, limits: Limits) -> Result<OwnedFd, Fault> {
+    // What is written there counts against the memory limit, as do the machine's own files (half of it by default);
+    // beyond the limit the kernel kills instead of refusing.
+    let size = limits.memory.map_or("50%".into(), |memory| (memory / 4).to_string());
+    let tree = tmpfs(&size)?;
+    let at = tree.as_fd();
     let root = base.root_id();
     let folder = |name: &str, mode: u32| -> Result<(), Fault> {
         mkdirat(at, name, Mode::from_raw_mode(mode)).doing("make /dev")?;
@@ -170,30 +180,37 @@ fn device_folder(base: &Base) -> Result<OwnedFd, Fault> {
         mknodat(at, name, FileType::CharacterDevice, Mode::from_raw_mode(0o666), makedev(major, minor))
             .doing("make a device")
     };
+    for (name, mode) in [
+        ("run", 0o755),
+        ("tmp", 0o1777),
+        ("dev", 0o755),
+        ("dev/net", 0o755),
+        ("dev/pts", 0o755),
+        ("dev/mqueue", 0o755),
+        ("dev/shm", 0o1777),
+    ] {
+        folder(name, mode)?;
+    }
     for device in DEVICES {
         node(*device)?;
     }
-    folder("net", 0o755)?;
     if base.has_tun() {
         node(TUN)?;
     }
-    folder("pts", 0o755)?;
-    folder("mqueue", 0o755)?;
-    folder("shm", 0o1777)?;
     for (name, target) in [
-        ("ptmx", "pts/ptmx"),
-        ("fd", "/proc/self/fd"),
-        ("stdin", "/proc/self/fd/0"),
-        ("stdout", "/proc/self/fd/1"),
-        ("stderr", "/proc/self/fd/2"),
+        ("dev/ptmx", "pts/ptmx"),
+        ("dev/fd", "/proc/self/fd"),
+        ("dev/stdin", "/proc/self/fd/0"),
+        ("dev/stdout", "/proc/self/fd/1"),
+        ("dev/stderr", "/proc/self/fd/2"),
     ] {
         symlinkat(target, at, name).doing("make /dev")?;
     }
-    own(at, "", root, root)?;
-    Ok(dev)
+    Ok(tree)
 }
 
-/// The cgroups of one machine: version 2 first if there is one, then what limits need of version 1.
+/// The cgroups of one machine: version 2 first if there is one, then what limits need of version 1. Dropped without
+/// being kept, they go.
 struct Cgroups {
     all: Vec<Cgroup>,
     has_unified: bool,
@@ -203,11 +220,7 @@ impl Cgroups {
     fn make(base: &Base, number: u32, limits: Limits) -> Result<Cgroups, Fault> {
         let name = format!("m{number}");
         let mut groups = Cgroups { all: Vec::new(), has_unified: false };
-        let result = groups.fill(base, &name, limits);
-        if let Err(fault) = result {
-            groups.discard();
-            return Err(fault);
-        }
+        groups.fill(base, &name, limits)?;
         Ok(groups)
     }
 
@@ -242,15 +255,23 @@ impl Cgroups {
         self.all.first().filter(|_| self.has_unified).map(Cgroup::as_fd)
     }
 
-    /// Moves process 1 to the version 1 groups; version 2 it was born in.
-    fn enter(&self, pid: u32) -> Result<(), Fault> {
-        for group in self.all.iter().skip(usize::from(self.has_unified)) {
-            group.write("cgroup.procs", &pid.to_string()).doing("enter cgroup")?;
-        }
-        Ok(())
+    /// What process 1 writes to, to enter the version 1 groups; in version 2 it is born.
+    ///
+    /// That it moves itself, as a thread, makes the difference: whoever moves another process holds up all forks and
+    /// exits of the host, and waits until all processors have noticed (`cgroup_threadgroup_rwsem`).
+    fn doors(&self) -> Result<Vec<OwnedFd>, Fault> {
+        let groups = self.all.iter().skip(usize::from(self.has_unified));
+        groups.map(|group| group.open("tasks").doing("enter cgroup")).collect()
     }
 
-    fn discard(&self) {
+    /// They are a machine's now.
+    fn keep(mut self) -> Vec<Cgroup> {
+        std::mem::take(&mut self.all)
+    }
+}
+
+impl Drop for Cgroups {
+    fn drop(&mut self) {
         super::remove_all(&self.all);
     }
 }

@@ -7,11 +7,12 @@ mod base;
 mod birth;
 pub(crate) use fabric::FIRST_PORT;
 mod fabric;
+mod nursery;
 mod probe;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use testbed_agent::agent::Exit;
 use testbed_agent::frame::{Decoder, Frame, Kind, encode_message};
@@ -47,6 +48,7 @@ pub(crate) fn run() -> io::Result<()> {
         uppers: HashMap::new(),
         former: HashMap::new(),
         by_pid: HashMap::new(),
+        leaving: VecDeque::new(),
     };
     let result = launcher.serve(&children);
     launcher.end();
@@ -86,7 +88,25 @@ struct Launcher {
     /// What is left of machines that have ended, until their upper layers are forgotten.
     former: HashMap<u32, Former>,
     by_pid: HashMap<u32, u32>,
+    /// Machines that have ended and whose clean-up is owed: it is done when nobody waits for the launcher.
+    leaving: VecDeque<Leaving>,
 }
+
+/// What is left of a machine once no process of it is.
+struct Leaving {
+    held: Vec<OwnedFd>,
+    cgroups: Vec<Cgroup>,
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.held.clear();
+        remove_all(&self.cgroups);
+    }
+}
+
+/// So many machines at most may have ended without having been cleaned up, however busy the launcher is.
+const MOST_LEAVING: usize = 64;
 
 /// A machine that runs, as its launcher knows it.
 struct Machine {
@@ -95,6 +115,8 @@ struct Machine {
     /// Version 2 first, if there is one.
     cgroups: Vec<Cgroup>,
     unified: bool,
+    /// Namespaces that are taken down after the machine's end is told.
+    held: Vec<OwnedFd>,
     /// The number of its upper layer.
     upper: u32,
     interfaces: Vec<u32>,
@@ -116,7 +138,10 @@ impl Launcher {
         let mut buffer = vec![0_u8; 64 * 1024];
         loop {
             let mut polled = [PollFd::new(&self.keeper, PollFlags::IN), PollFd::new(children, PollFlags::IN)];
-            match poll(&mut polled, None) {
+            let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+            match poll(&mut polled, (!self.leaving.is_empty()).then_some(&at_once)) {
+                // Nobody waits for us, so there is time to clean up.
+                Ok(0) => drop(self.leaving.pop_front()),
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -191,8 +216,7 @@ impl Launcher {
                     .map_err(|e| Fault::system("kill", &e.into()))?;
             }
             Order::Freeze { machine, frozen } => self.freeze(machine, frozen)?,
-            // Orders are carried out one after another, and nothing is left for later.
-            Order::Settle => {}
+            Order::Settle => self.leaving.clear(),
             Order::MakeUpper { upper, size } => {
                 let tree = birth::memory_upper(base_of(&self.base)?, size)?;
                 self.uppers.insert(upper, tree);
@@ -266,12 +290,15 @@ impl Launcher {
             };
             self.tell(0, Kind::Note, &Ended { machine: number, how }, &[])?;
             if let Some(machine) = self.machines.remove(&number) {
-                remove_all(&machine.cgroups);
-                if let Some(network) = machine.network.filter(|_| self.uppers.contains_key(&machine.upper)) {
-                    let Machine { interfaces, upper, .. } = machine;
+                let Machine { cgroups, held, network, interfaces, upper, .. } = machine;
+                self.leaving.push_back(Leaving { held, cgroups });
+                if let Some(network) = network.filter(|_| self.uppers.contains_key(&upper)) {
                     self.former.insert(number, Former { interfaces, network, upper });
                 }
             }
+        }
+        while self.leaving.len() > MOST_LEAVING {
+            self.leaving.pop_front();
         }
         Ok(())
     }
@@ -284,6 +311,7 @@ impl Launcher {
             }
             let _ = rustix::process::pidfd_send_signal(&machine.pidfd, rustix::process::Signal::KILL);
         }
+        self.leaving.clear();
         for machine in self.machines.values() {
             let id = rustix::process::WaitId::PidFd(machine.pidfd.as_fd());
             let _ = rustix::process::waitid(id, rustix::process::WaitIdOptions::EXITED);
