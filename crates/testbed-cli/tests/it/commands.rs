@@ -179,3 +179,35 @@ fn completions_name_the_commands() {
         assert!(called.code == Some(0) && called.text().contains("ssh-config"), "{shell}");
     }
 }
+
+#[test]
+fn every_command_is_in_the_reference() {
+    let reference = include_str!("../../../../docs/reference/commands.md");
+    let help = Folder::empty().call(&["--help"]).text();
+    let listed = help.split("Commands:\n").nth(1).unwrap().lines();
+    let names: Vec<&str> = listed
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| {
+            // What follows at a column further right goes on with the line before.
+            line.strip_prefix("  ").filter(|rest| !rest.starts_with(' '))?.split(' ').next()
+        })
+        .filter(|name| *name != "help")
+        .collect();
+    assert!(names.len() > 20, "{help}");
+    for name in names {
+        assert!(
+            reference.contains(&format!("`testbed {name}")),
+            "{name} is not in docs/reference/commands.md"
+        );
+    }
+}
+
+#[test]
+fn a_socket_has_a_short_path() {
+    let folder = Folder::with("[machines.m]\n[[tests]]\nname = 't'\non = 'host'\nrun = 'true'");
+    let long = folder.path().join("x".repeat(120));
+    let called = folder.command(&["run"]).env("TESTBED_RUNTIME", &long).output().unwrap();
+    let text = String::from_utf8_lossy(&called.stdout);
+    assert_eq!(called.status.code(), Some(3), "{text}");
+    assert!(text.contains("longer than 107 bytes") && text.contains("set TESTBED_RUNTIME"), "{text}");
+}

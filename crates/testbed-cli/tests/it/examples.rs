@@ -4,6 +4,14 @@ use crate::call::Folder;
 use std::path::Path;
 
 #[test]
+fn openvpn_passes_all_its_tests() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/openvpn");
+    let called = Folder::empty().call(&["run", example.to_str().unwrap()]);
+    assert_eq!(called.code, Some(0), "{called:?}");
+    assert!(called.verdict().starts_with("4 passed, 2 failed as expected in "), "{}", called.text());
+}
+
+#[test]
 fn the_gateways_tests_run_on_the_gateway() {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/gateway");
     let called = Folder::empty().call(&["run", example.to_str().unwrap()]);

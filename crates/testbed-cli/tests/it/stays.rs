@@ -95,8 +95,11 @@ fn a_keeper_that_is_killed_leaves_nothing() {
     assert_eq!(stat.rsplit_once(") ").unwrap().1.split(' ').nth(3), Some(keeper.as_str()));
     assert!(Command::new("kill").args(["-KILL", &keeper]).status().unwrap().success());
     eventually("its machines have gone", || processes_with("82.02").is_empty());
-    let gone = up.call(&["status"]);
-    assert!(gone.code == Some(2) && gone.stderr.contains("is not up"), "{gone:?}");
+    // Its end is not one step: for a moment it may still be there, and not answer.
+    eventually("nobody takes it for alive", || {
+        let gone = up.call(&["status"]);
+        gone.code == Some(2) && gone.stderr.contains("is not up")
+    });
     assert!(up.listed().is_none());
     assert!(!socket.parent().unwrap().exists());
     assert_eq!(up.call(&["up"]).code, Some(0));
@@ -125,4 +128,19 @@ fn a_request_to_end_reaches_the_keeper() {
     assert!(Command::new("kill").args(["-TERM", &keeper]).status().unwrap().success());
     eventually("it is down", || up.listed().is_none());
     assert_eq!(processes_with("83.03"), Vec::<u32>::new());
+}
+
+#[test]
+fn ctrl_c_while_it_comes_up_leaves_nothing() {
+    let folder = Folder::with(
+        "[machines.m]\nservices = { idle = 'sleep 90.10' }\nready = { log = 'never', timeout = '60s' }",
+    );
+    let child = folder.command(&["up"]).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    eventually("the service runs", || !processes_with("90.10").is_empty());
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT)
+        .unwrap();
+    let called = Called::from(child.wait_with_output().unwrap());
+    assert_eq!(called.code, Some(130), "{called:?}");
+    eventually("nothing is left", || processes_with("90.10").is_empty());
+    assert_eq!(folder.call(&["status"]).code, Some(2));
 }
