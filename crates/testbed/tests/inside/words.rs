@@ -1,0 +1,152 @@
+//! The words, one after another, for real.
+
+use crate::{SOON, THREE, drive, ends, up};
+
+#[test]
+fn programs_end_as_they_do_on_their_machine() {
+    let bed = up(THREE);
+    let (code, stdout, stderr) =
+        drive(&bed, "echo in | testbed exec one -- sh -c 'hostname; cat; echo err >&2; exit 7'");
+    assert_eq!((code, stdout.as_str(), stderr.as_str()), (7, "one\nin\n", "err\n"));
+    assert_eq!(ends(&bed, 0, "testbed exec -e A='x y' -w /etc one -- sh -c 'echo $A $PWD'"), "x y /etc\n");
+    assert_eq!(ends(&bed, 0, "testbed exec -u nobody one id -un"), "nobody\n");
+    assert_eq!(ends(&bed, 137, "testbed exec one -- sh -c 'kill -9 $$'"), "");
+    let late = ends(&bed, 124, "testbed exec --timeout 200ms one sleep 100");
+    assert!(late.contains("one: the program was killed: its time was over"), "{late}");
+    let missing = ends(&bed, 125, "testbed exec one -- no-such-program");
+    assert!(missing.contains("one: run no-such-program"), "{missing}");
+    let nobody = ends(&bed, 125, "testbed exec three true");
+    assert!(nobody.contains("no machine `three`") && nobody.contains("driver, one, two"), "{nobody}");
+    assert!(ends(&bed, 125, "testbed exec one").contains("usage: testbed exec"));
+}
+
+#[test]
+fn a_detached_program_goes_on_by_itself() {
+    let bed = up(THREE);
+    let pid = ends(&bed, 0, "testbed exec -d one -- sleep 47.12");
+    let pid = pid.trim();
+    assert!(ends(&bed, 0, "testbed ps one").contains("sleep 47.12"));
+    ends(&bed, 1, &format!("testbed wait one exit {pid} --timeout 100ms"));
+    ends(&bed, 0, &format!("testbed kill -s KILL one {pid} && testbed wait one exit {pid}"));
+    assert!(!ends(&bed, 0, "testbed ps one").contains("sleep 47.12"));
+}
+
+#[test]
+fn files_go_both_ways() {
+    let bed = up(THREE);
+    let text = "set -e
+        mkdir -p /root/tree/deep; head -c 1000000 /dev/urandom >/root/tree/deep/big
+        ln -s big /root/tree/deep/link; printf hello >/root/small; chmod 750 /root/small
+        testbed cp /root/tree one:/srv/new/tree
+        testbed cp /root/small one:/srv
+        testbed exec one -- sh -c 'stat -c %a /srv/small; readlink /srv/new/tree/deep/link'
+        testbed cp one:/srv/new/tree /root/back
+        testbed cp one:/srv/small /root/back/other
+        cmp /root/tree/deep/big /root/back/deep/big
+        cat /root/back/other";
+    assert_eq!(ends(&bed, 0, text), "750\nbig\nhello");
+    assert!(ends(&bed, 3, "testbed cp one:/no/such /root").contains("one: "));
+    assert!(ends(&bed, 3, "testbed cp /no/such one:/root").contains("copy /no/such"));
+    assert!(ends(&bed, 2, "testbed cp one:/etc/hosts two:/root").contains("MACHINE:PATH"));
+}
+
+#[test]
+fn conditions_wake_or_are_given_up() {
+    let bed = up(THREE);
+    ends(&bed, 0, "testbed wait one address 10.1.0.2 && testbed wait one route 10.1.0.1");
+    ends(
+        &bed,
+        0,
+        "(sleep 0.2; testbed exec one -- sh -c 'echo a word here >/root/f') & testbed wait one file /root/f",
+    );
+    ends(&bed, 0, "testbed wait one line /root/f word && testbed wait one command 'hostname | grep one'");
+    let late = ends(&bed, 1, "testbed wait one line /root/f nothing --timeout 100ms");
+    assert!(late.contains("one: /root/f must have a line with `nothing`: not within 0.1 s"), "{late}");
+    ends(&bed, 1, "testbed wait one port 700 --timeout 100ms");
+    ends(&bed, 1, "testbed wait one command false --timeout 300ms");
+    assert!(ends(&bed, 2, "testbed wait one moon").contains("`moon` is nothing to wait for"));
+}
+
+#[test]
+fn probes_tell_answers_from_silence() {
+    let bed = up(THREE);
+    let answered = ends(&bed, 0, "testbed ping one two -c 3 -i 1ms");
+    assert!(answered.starts_with("3 sent, 3 answered; "), "{answered}");
+    ends(&bed, 1, "testbed ping one 10.1.0.77 -W 100ms");
+    assert!(ends(&bed, 0, "testbed trace one 10.1.0.3").contains("1  10.1.0.3"));
+    let refused = ends(&bed, 1, "testbed tcp connect one two:700");
+    assert!(refused.contains("one: connect to 10.1.0.3:700: Connection refused"), "{refused}");
+    let ready = "read word </root/said; test $word = ready";
+    let text = format!(
+        "mkfifo /root/said; testbed tcp listen two 700 --greeting hello 2>/root/said >/root/heard & {ready}
+         echo question | testbed tcp connect one two:700; wait $!; cat /root/heard"
+    );
+    assert_eq!(ends(&bed, 0, &text), "helloquestion\n");
+    let text = format!(
+        "testbed udp listen two 701 --echo 2>/root/said & {ready}
+         testbed udp send one two:701 ping -W 2s; wait $!"
+    );
+    assert_eq!(ends(&bed, 0, &text).matches("  ping").count(), 2);
+    ends(&bed, 1, "testbed udp send one two:702 x -W 200ms");
+    let never = ends(&bed, 1, "testbed udp listen two 703 --timeout 200ms");
+    assert_eq!(never, "ready\n");
+    let text = format!(
+        "testbed http serve two 80 --text page --count 1 2>/root/said & {ready}
+         testbed http get one http://two/; wait $!"
+    );
+    assert_eq!(ends(&bed, 0, &text), "page");
+    let unknown = ends(&bed, 3, "testbed ping one three");
+    assert!(unknown.contains("find the address of `three`"), "{unknown}");
+}
+
+#[test]
+fn links_are_cut_healed_and_watched() {
+    let bed = up(THREE);
+    ends(&bed, 0, "testbed net cut one && ! testbed ping one two -W 200ms");
+    ends(&bed, 0, "testbed net heal one lan && testbed ping one two -W 2s");
+    let missing = ends(&bed, 3, "testbed net cut one wan");
+    assert!(missing.contains("one: not on the network `wan`"), "{missing}");
+    for place in ["lan", "two:eth0", "two:any"] {
+        let text = format!(
+            "rm -f /root/said; mkfifo /root/said
+             testbed net capture {place} -f 'icmp and dst host 10.1.0.3' -c 1 --timeout 5s 2>/root/said >/root/pcap &
+             read word </root/said; test $word = ready && testbed ping one two; wait $! && wc -c </root/pcap"
+        );
+        let (code, stdout, stderr) = drive(&bed, &text);
+        let size: u32 = stdout.lines().last().unwrap_or_default().trim().parse().unwrap_or(0);
+        assert!(code == 0 && size > 150, "{place}: {code} {stdout}{stderr}");
+        let silent = format!("testbed net capture {place} -f 'udp port 9' -c 1 --timeout 200ms >/root/pcap");
+        let silent = ends(&bed, 1, &silent);
+        assert_eq!(silent, "ready\ntestbed: 0 packets\n", "{place}");
+        ends(&bed, 0, &format!("testbed net capture {place} --timeout 50ms >/root/pcap"));
+    }
+}
+
+#[test]
+fn ports_are_reached_without_a_route() {
+    let bed = up(THREE);
+    let text = "testbed exec -d one -- python3 -c '
+import socket
+s = socket.create_server((\"127.0.0.1\", 700)); c, _ = s.accept(); c.sendall(c.recv(100).upper())'
+        testbed wait one port 700 && echo hello | testbed connect one 700";
+    let said = ends(&bed, 0, text);
+    assert!(said.ends_with("HELLO\n"), "{said}");
+    let refused = ends(&bed, 1, "testbed connect one 701 </dev/null");
+    assert!(refused.contains("onnect"), "{refused}");
+}
+
+#[test]
+fn the_status_names_all_machines() {
+    let bed = up(THREE);
+    let status = ends(&bed, 0, "testbed status");
+    let lines: Vec<Vec<&str>> = status.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0], ["MACHINE", "STATE", "ADDRESSES"]);
+    assert_eq!(lines[2], ["one", "running", "lan=10.1.0.2"]);
+    bed["two"].pause().unwrap();
+    assert!(ends(&bed, 0, "testbed status").contains("two      paused"));
+    bed["two"].resume().unwrap();
+    bed["two"].kill(SOON).unwrap();
+    assert!(ends(&bed, 0, "testbed status").contains("stopped"));
+    let gone = ends(&bed, 125, "testbed exec two true");
+    assert!(gone.contains("two"), "{gone}");
+}
