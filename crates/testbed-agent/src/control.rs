@@ -96,6 +96,63 @@ pub enum Ask {
         /// The program; its `stdio` and `deadline_ms` do not count.
         run: Run,
     },
+    /// Ends a machine: its programs are asked to end first. Its files stay. Answers [`Answer::Done`].
+    StopMachine {
+        /// The machine.
+        machine: String,
+    },
+    /// Starts a machine that has ended, on its files as it left them. Answers [`Answer::Done`] when it is ready.
+    StartMachine {
+        /// The machine.
+        machine: String,
+    },
+    /// Ends a machine and starts it again. Answers [`Answer::Done`] when it is ready.
+    RestartMachine {
+        /// The machine.
+        machine: String,
+        /// Its programs are not asked to end.
+        hard: bool,
+    },
+    /// Takes a snapshot. Answers [`Answer::Done`].
+    Snapshot {
+        /// Its name.
+        name: String,
+        /// The machines; all if none.
+        machines: Vec<String>,
+    },
+    /// Puts machines back on the files of a snapshot. Answers [`Answer::Done`] when they are ready.
+    Rollback {
+        /// Its name.
+        name: String,
+        /// The machines; all of the snapshot if none.
+        machines: Vec<String>,
+    },
+    /// Forgets a snapshot. Answers [`Answer::Done`].
+    DeleteSnapshot {
+        /// Its name.
+        name: String,
+        /// Those that were made above it go too.
+        children: bool,
+    },
+    /// The snapshots, oldest first, from this one on; as many as fit. Answers [`Answer::Snapshots`].
+    Snapshots {
+        /// How many to leave out.
+        from: u32,
+    },
+    /// What a machine has changed in its file system since it was made, in data frames
+    /// ([`Stream::Output`](crate::frame::Stream::Output)): a line of JSON for each path. Answers [`Answer::Done`].
+    Changes {
+        /// The machine.
+        machine: String,
+    },
+    /// Makes a second testbed beside this one, with the same machines, addresses and files. Answers [`Answer::Done`]
+    /// when it is ready.
+    Fork {
+        /// The name of the new one.
+        name: String,
+        /// As it was in this snapshot; as it is now if none.
+        snapshot: Option<String>,
+    },
     /// Ends the testbed. Answers [`Answer::Done`] when nothing of its machines is left.
     Down,
 }
@@ -115,6 +172,13 @@ pub enum Answer {
         packets: u64,
         /// Packets that the kernel dropped because nobody read fast enough.
         dropped: u64,
+    },
+    /// Snapshots.
+    Snapshots {
+        /// As many as fit.
+        snapshots: Vec<SnapshotStatus>,
+        /// There are more.
+        more: bool,
     },
     /// A program runs.
     Started {
@@ -182,6 +246,21 @@ pub struct PortStatus {
     pub port: u16,
     /// Where the host listens.
     pub host: SocketAddr,
+}
+
+/// A snapshot of machines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotStatus {
+    /// Its name.
+    pub name: String,
+    /// The one that its machines stood on.
+    pub parent: Option<String>,
+    /// When it was made, in seconds since 1970.
+    pub made: u64,
+    /// Its machines.
+    pub machines: Vec<String>,
+    /// The testbed's machines stand on it: it was made or rolled back to last.
+    pub current: bool,
 }
 
 /// The state of a machine.

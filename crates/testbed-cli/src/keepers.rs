@@ -12,7 +12,8 @@ use crate::place::Place;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::PathBuf;
-use testbed::control::{Client, Down, Server};
+use std::sync::Arc;
+use testbed::control::{Client, Holder, Server};
 use testbed::run::{Control, Served};
 use testbed::{Bed, Fault, FaultKind, host};
 
@@ -29,6 +30,8 @@ pub(crate) struct About {
     pub(crate) socket: PathBuf,
     /// When it was ready, in seconds since 1970.
     pub(crate) since: u64,
+    /// The one that it was forked from, by the same keeper.
+    pub(crate) fork_of: Option<String>,
 }
 
 /// A name that this process keeps a testbed under.
@@ -154,7 +157,7 @@ pub(crate) fn about(place: &Place) -> Result<About, Failure> {
     }
     let file = place.file()?;
     let whole = file.canonicalize().map_err(|e| Failure::io(format!("find {}", file.display()), e))?;
-    all().into_iter().find(|about| about.file == whole).ok_or_else(|| {
+    all().into_iter().find(|about| about.file == whole && about.fork_of.is_none()).ok_or_else(|| {
         let failure = Failure::call(format!("the testbed of {} is not up", file.display()));
         failure.hint(match &names()[..] {
             [] => "`testbed up` leaves it running".to_owned(),
@@ -198,7 +201,12 @@ impl Sockets {
     ///
     /// # Errors
     /// Those of [`Server::start`].
-    pub(crate) fn open(&self, name: &str, bed: &Bed, down: Option<Down>) -> Result<Server, Fault> {
+    pub(crate) fn open(
+        &self,
+        name: &str,
+        bed: &Bed,
+        holder: Option<Arc<dyn Holder>>,
+    ) -> Result<Server, Fault> {
         let path = self.folder.path().join(name);
         // As much as sockaddr_un holds, with the NUL behind it (unix(7)).
         if path.as_os_str().len() > 107 {
@@ -207,7 +215,7 @@ impl Sockets {
             let fault = fault.at(path.to_string_lossy());
             return Err(fault.hint("set TESTBED_RUNTIME to a folder with a short path"));
         }
-        Server::start(&path, bed, down)
+        Server::start(&path, bed, holder)
     }
 }
 

@@ -23,7 +23,9 @@ impl Arguments {
         let pid = i32::try_from(about.pid).ok().and_then(Pid::from_raw);
         let keeper = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         let asked = Client::connect(&about.socket).and_then(|c| c.ask_within(&Ask::Down, Some(DEADLINE)));
-        if let Some(keeper) = keeper {
+        // With forks, the keeper has others to keep.
+        let others = keepers::all().iter().any(|it| it.pid == about.pid && it.name != about.name);
+        if let Some(keeper) = keeper.filter(|_| !others) {
             let wait = Timespec { tv_sec: DEADLINE.as_secs() as i64, tv_nsec: 0 };
             let _ = poll(&mut [PollFd::new(&keeper, PollFlags::IN)], Some(&wait));
         }

@@ -1,5 +1,6 @@
 //! One file for each command: its arguments and what it does.
 
+mod changes;
 mod check;
 mod completions;
 mod doctor;
@@ -10,8 +11,10 @@ mod logs;
 mod ls;
 mod pause;
 mod plan;
+mod restart;
 mod run;
 mod shell;
+mod snapshot;
 mod ssh_config;
 mod status;
 mod up;
@@ -37,6 +40,13 @@ pub(crate) enum Command {
     Status(status::Arguments),
     Shell(shell::Arguments),
     Logs(logs::Arguments),
+    Stop(restart::Stop),
+    Start(restart::Start),
+    Restart(restart::Restart),
+    Snapshot(snapshot::Snapshot),
+    Rollback(snapshot::Rollback),
+    Fork(snapshot::Fork),
+    Changes(changes::Arguments),
     Pause(pause::Pause),
     Resume(pause::Resume),
     SshConfig(ssh_config::Arguments),
@@ -98,6 +108,13 @@ impl Command {
             Command::Status(arguments) => arguments.run(place),
             Command::Shell(arguments) => arguments.run(place),
             Command::Logs(arguments) => arguments.run(place),
+            Command::Stop(arguments) => arguments.run(place),
+            Command::Start(arguments) => arguments.run(place),
+            Command::Restart(arguments) => arguments.run(place),
+            Command::Snapshot(arguments) => arguments.run(place),
+            Command::Rollback(arguments) => arguments.run(place),
+            Command::Fork(arguments) => arguments.run(place),
+            Command::Changes(arguments) => arguments.run(place),
             Command::Pause(arguments) => arguments.run(place),
             Command::Resume(arguments) => arguments.run(place),
             Command::SshConfig(arguments) => arguments.run(place),

@@ -7,6 +7,7 @@ mod doctor;
 mod examples;
 mod files;
 mod interrupts;
+mod lives;
 mod reports;
 mod runs;
 mod stays;

@@ -2,20 +2,36 @@
 
 use super::channel::Channel;
 use super::status;
-use crate::bed::Bed;
+use crate::bed::{Bed, Ending};
 use crate::net::capture;
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::io::Errno;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 use testbed_agent::agent::Note;
-use testbed_agent::control::{Answer, Ask, Condition};
+use testbed_agent::control::{Answer, Ask, Condition, SnapshotStatus};
+use testbed_agent::frame::MAX_BODY;
 use testbed_agent::{Doing as _, Fault, FaultKind};
 
-/// Ends the testbed, and tells how that went.
-pub(crate) type Ends = Arc<dyn Fn() -> Result<(), Fault> + Send + Sync>;
+/// Who holds a testbed: what can be asked of nobody else. A client of a testbed without one cannot ask for it.
+pub trait Holder: Send + Sync {
+    /// Ends the testbed.
+    ///
+    /// # Errors
+    /// What may be left of it, and why.
+    fn down(&self) -> Result<(), Fault>;
+
+    /// Holds a fork of the testbed under a name of its own.
+    ///
+    /// # Errors
+    /// When the name is taken, or what [`Bed::fork`] says.
+    fn fork(&self, bed: &Bed, name: &str, snapshot: Option<&str>) -> Result<(), Fault>;
+}
+
+/// What a message holds beside its list, in bytes.
+const ROOM: usize = MAX_BODY - 64;
 
 /// How much is read at once, in bytes.
 const PIECE: usize = 32 * 1024;
@@ -28,7 +44,7 @@ pub(super) fn carry_out(
     bed: Bed,
     ask: Ask,
     channel: &Arc<Channel>,
-    ends: Option<&Ends>,
+    holder: Option<&Arc<dyn Holder>>,
 ) -> Result<Answer, Fault> {
     let done = |()| Answer::Done;
     match ask {
@@ -66,15 +82,77 @@ pub(super) fn carry_out(
         }
         Ask::Logs { machine, service, follow } => logs(bed, &machine, &service, follow, channel).map(done),
         Ask::Start { machine, run } => bed.start_program(&machine, run).map(|pid| Answer::Started { pid }),
-        Ask::Down => match ends {
-            Some(ends) => {
+        Ask::StopMachine { machine } => bed.stop(&machine, Ending::Soft).map(done),
+        Ask::StartMachine { machine } => bed.start(&machine).map(done),
+        Ask::RestartMachine { machine, hard } => {
+            bed.restart(&machine, if hard { Ending::Hard } else { Ending::Soft }).map(done)
+        }
+        Ask::Snapshot { name, machines } => bed.snapshot(&name, &texts(&machines)).map(done),
+        Ask::Rollback { name, machines } => bed.rollback(&name, &texts(&machines)).map(done),
+        Ask::DeleteSnapshot { name, children } => bed.delete_snapshot(&name, children).map(done),
+        Ask::Snapshots { from } => Ok(snapshots(&bed, from)),
+        Ask::Changes { machine } => changes(bed, &machine, channel).map(done),
+        Ask::Fork { name, snapshot } => {
+            let nobody = || Fault::new(FaultKind::State, "fork a testbed that ends with its test");
+            holder.ok_or_else(nobody)?.fork(&bed, &name, snapshot.as_deref()).map(done)
+        }
+        Ask::Down => match holder {
+            Some(holder) => {
                 drop(bed);
-                ends().map(done)
+                holder.down().map(done)
             }
             None => Err(Fault::new(FaultKind::State, "end a testbed that somebody else holds")
                 .hint("the copy of a test ends with its test")),
         },
     }
+}
+
+fn texts(all: &[String]) -> Vec<&str> {
+    all.iter().map(String::as_str).collect()
+}
+
+fn snapshots(bed: &Bed, from: u32) -> Answer {
+    let mut room = ROOM;
+    let mut page = Vec::new();
+    let all = bed.snapshots();
+    for snapshot in all.iter().skip(from as usize) {
+        let since = snapshot.made.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let its = SnapshotStatus {
+            name: snapshot.name.clone(),
+            parent: snapshot.parent.clone(),
+            made: since.as_secs(),
+            machines: snapshot.machines.clone(),
+            current: snapshot.current,
+        };
+        let length = postcard::to_stdvec(&its).map_or(ROOM, |bytes| bytes.len());
+        if length > room && !page.is_empty() {
+            break;
+        }
+        room = room.saturating_sub(length);
+        page.push(its);
+    }
+    let more = from as usize + page.len() < all.len();
+    Answer::Snapshots { snapshots: page, more }
+}
+
+fn changes(bed: Bed, machine: &str, channel: &Arc<Channel>) -> Result<(), Fault> {
+    let changes = bed.changes(machine)?;
+    drop(bed);
+    let mut text = Vec::new();
+    for change in changes {
+        // A path and a word are always JSON.
+        let _ = serde_json::to_writer(&mut text, &change);
+        text.push(b'\n');
+        if text.len() >= PIECE {
+            if channel.send(&text).is_err() {
+                return Ok(());
+            }
+            text.clear();
+        }
+    }
+    // Whoever wants no more is gone.
+    let _ = channel.send(&text);
+    Ok(())
 }
 
 /// Where a capture writes to: the channel, which is told when nothing more comes.

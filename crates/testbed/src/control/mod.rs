@@ -19,9 +19,10 @@ mod server;
 pub(crate) mod session;
 mod status;
 
+pub use asks::Holder;
 pub use client::{Client, Credit, Happening, Talk};
-pub use server::{Down, Server};
+pub use server::Server;
 pub use testbed_agent::agent;
 pub use testbed_agent::control::{
-    Answer, Ask, Condition, InterfaceStatus, MachineStatus, PortStatus, ServiceStatus, Status,
+    Answer, Ask, Condition, InterfaceStatus, MachineStatus, PortStatus, ServiceStatus, SnapshotStatus, Status,
 };

@@ -41,11 +41,22 @@ pub(super) fn check_ask(rights: &Control, ask: &Ask) -> Result<(), Fault> {
         Ask::Capture { network, .. } => check(rights, &[R::Capture], &[network]),
         Ask::Connect { machine, .. } => check(rights, &[R::Connect], &[machine]),
         Ask::Pause { machine } | Ask::Resume { machine } => check(rights, &[R::Pause], &[machine]),
-        Ask::KillMachine { machine } => check(rights, &[R::Restart], &[machine]),
+        Ask::StopMachine { machine }
+        | Ask::StartMachine { machine }
+        | Ask::RestartMachine { machine, .. }
+        | Ask::KillMachine { machine } => check(rights, &[R::Restart], &[machine]),
         Ask::Logs { machine, .. } => check(rights, &[R::Logs], &[machine]),
         Ask::Start { machine, .. } => check(rights, &[R::Exec], &[machine]),
+        Ask::Changes { machine } => check(rights, &[R::Copy, R::Exec], &[machine]),
+        Ask::Snapshot { machines, .. } | Ask::Rollback { machines, .. } => {
+            // All machines are every one of them.
+            let all = if machines.is_empty() { vec!["*"] } else { Vec::new() };
+            let targets = machines.iter().map(String::as_str).chain(all);
+            targets.into_iter().try_for_each(|machine| check(rights, &[R::Snapshot], &[machine]))
+        }
+        Ask::DeleteSnapshot { .. } | Ask::Snapshots { .. } => check(rights, &[R::Snapshot], &["*"]),
         // Whoever may not is not given the means.
-        Ask::Down => Ok(()),
+        Ask::Fork { .. } | Ask::Down => Ok(()),
     }
 }
 

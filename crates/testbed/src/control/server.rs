@@ -1,6 +1,6 @@
 //! The socket that clients on the host come by.
 
-use super::asks::Ends;
+use super::asks::Holder;
 use super::session::Session;
 use crate::bed::Bed;
 use crate::engine::link::{Handler, Link, lock};
@@ -21,9 +21,6 @@ use testbed_agent::{Doing as _, Fault, FaultKind};
 /// The most clients at a time. Further ones are turned away.
 const MOST_CLIENTS: usize = 256;
 
-/// Ends a testbed when a client asks for it. Without one, clients cannot.
-pub type Down = Arc<dyn Fn() -> Result<(), Fault> + Send + Sync>;
-
 /// Serves a testbed to clients on the host. Dropped, it lets them go and removes its socket.
 pub struct Server {
     path: PathBuf,
@@ -42,7 +39,7 @@ impl Server {
     ///
     /// # Errors
     /// A path that is too long (unix(7): 107 bytes) or taken, and limits of the system.
-    pub fn start(path: &Path, bed: &Bed, down: Option<Down>) -> Result<Server, Fault> {
+    pub fn start(path: &Path, bed: &Bed, holder: Option<Arc<dyn Holder>>) -> Result<Server, Fault> {
         let shown = path.to_string_lossy();
         let listener = UnixListener::bind(path).doing_to("listen at", shown.clone())?;
         rustix::fs::chmod(path, Mode::RUSR | Mode::WUSR).doing_to("protect", shown)?;
@@ -54,10 +51,8 @@ impl Server {
         let thread = std::thread::Builder::new()
             .name("testbed-control".into())
             .spawn(move || {
-                let greet = |stream| {
-                    let ends: Option<Ends> = down.clone();
-                    its.admit(stream, Session::new(bed.clone(), Control::All, ends))
-                };
+                let greet =
+                    |stream| its.admit(stream, Session::new(bed.clone(), Control::All, holder.clone()));
                 accept(&listener, &rung, &greet);
             })
             .doing("start a thread")?;

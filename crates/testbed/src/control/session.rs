@@ -1,6 +1,6 @@
 //! What one client, or all programs of one machine, have open at the keeper.
 
-use super::asks::{self, Ends};
+use super::asks::{self, Holder};
 use super::channel::Channel;
 use super::relay::Relay;
 use super::rights;
@@ -19,8 +19,8 @@ use testbed_agent::{Fault, FaultKind};
 pub(crate) struct Session {
     bed: WeakBed,
     rights: Control,
-    /// What ends the testbed, for who may.
-    ends: Option<Ends>,
+    /// Who holds the testbed, for clients that may ask for what only that one can do.
+    holder: Option<Arc<dyn Holder>>,
     open: Mutex<Entries>,
 }
 
@@ -38,8 +38,8 @@ enum Entry {
 }
 
 impl Session {
-    pub(crate) fn new(bed: WeakBed, rights: Control, ends: Option<Ends>) -> Arc<Session> {
-        Arc::new(Session { bed, rights, ends, open: Mutex::default() })
+    pub(crate) fn new(bed: WeakBed, rights: Control, holder: Option<Arc<dyn Holder>>) -> Arc<Session> {
+        Arc::new(Session { bed, rights, holder, open: Mutex::default() })
     }
 
     /// A frame of the client's that is no greeting.
@@ -129,9 +129,9 @@ impl Session {
         let channel = Arc::new(Channel::new(Arc::clone(link), number));
         self.insert(number, Entry::Own(Arc::clone(&channel)));
         let session = Arc::clone(self);
-        let ends = self.ends.clone();
+        let holder = self.holder.clone();
         let begun = std::thread::Builder::new().name("testbed-ask".into()).spawn(move || {
-            let answer = asks::carry_out(bed, ask, &channel, ends.as_ref()).unwrap_or_else(Answer::Failed);
+            let answer = asks::carry_out(bed, ask, &channel, holder.as_ref()).unwrap_or_else(Answer::Failed);
             if session.forget(number) {
                 channel.answer(&answer);
             }
