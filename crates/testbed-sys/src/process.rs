@@ -281,6 +281,15 @@ pub fn drop_capability(number: u32) -> io::Result<()> {
     check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(number), 0, 0, 0) })
 }
 
+/// Keeps other processes of the same user from looking into this one and from tracing it (prctl(2), PR_SET_DUMPABLE).
+///
+/// # Errors
+/// Those of prctl(2).
+pub fn hide() -> io::Result<()> {
+    // SAFETY: plain numbers.
+    check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0 as libc::c_ulong, 0, 0, 0) })
+}
+
 /// A program that is started by [`Launch::start`].
 #[derive(Debug)]
 pub struct Launch<'a> {

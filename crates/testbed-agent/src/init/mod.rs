@@ -8,6 +8,7 @@ mod agent;
 mod control;
 mod files;
 mod network;
+mod parts;
 mod processes;
 mod root;
 mod run;
@@ -44,13 +45,24 @@ pub(crate) struct Birth<'a> {
 pub(crate) struct Pieces {
     /// Top first.
     pub(crate) lowers: Vec<OwnedFd>,
+    pub(crate) parts: Vec<Part>,
     pub(crate) upper: Upper,
     /// Holds `dev`, `run` and `tmp`.
     pub(crate) volatile: OwnedFd,
+    /// The host's devices and the files that they are mounted on; none where `dev` has devices of its own.
+    pub(crate) devices: Vec<(&'static str, OwnedFd)>,
     /// In the order of [`Machine::mounts`].
     pub(crate) mounts: Vec<OwnedFd>,
     /// The folder with the command `testbed`, for a machine that may drive its testbed.
     pub(crate) client: Option<OwnedFd>,
+}
+
+/// A folder of the host's root that cannot be a layer as a part of that, but has to be one for itself.
+pub(crate) struct Part {
+    /// In the root folder.
+    pub(crate) name: String,
+    /// None if the host's cannot be had; then only what the other layers have of it is there.
+    pub(crate) host: Option<OwnedFd>,
 }
 
 /// The mount that holds `upper` and `work`.
@@ -80,9 +92,11 @@ fn put_together(birth: &Birth<'_>, agent: &OwnedFd) -> Result<(), Fault> {
     for door in &birth.doors {
         rustix::io::write(door, b"0").doing("enter cgroup")?;
     }
-    let Pieces { lowers, upper, volatile, mounts, client } = &birth.pieces;
+    let Pieces { lowers, parts, upper, volatile, devices, mounts, client } = &birth.pieces;
     let mut keep = vec![agent.as_fd(), birth.gate.as_fd(), upper.mount.as_fd(), volatile.as_fd()];
     keep.extend(lowers.iter().chain(mounts).chain(client).map(|fd| fd.as_fd()));
+    keep.extend(parts.iter().filter_map(|part| part.host.as_ref()).map(|fd| fd.as_fd()));
+    keep.extend(devices.iter().map(|(_, fd)| fd.as_fd()));
     process::close_all_but(&keep).doing("close descriptors")?;
     die_with_launcher()?;
     pass_gate(birth)?;
@@ -93,6 +107,9 @@ fn put_together(birth: &Birth<'_>, agent: &OwnedFd) -> Result<(), Fault> {
     root::enter(birth)?;
     rustix::system::sethostname(birth.spec.hostname.as_bytes()).doing("set the host name")?;
     pass_gate(birth)?;
+    // An ordinary user's launcher, agent and programs are the same user for the kernel: only this keeps programs from
+    // looking into the agent. For others the change of ids has done it.
+    process::hide().doing("hide from other processes")?;
     network::configure(birth.spec)?;
     for capability in NEVER_NEEDED {
         match process::drop_capability(*capability) {

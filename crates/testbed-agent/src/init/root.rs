@@ -1,6 +1,6 @@
 //! The machine's root file system.
 
-use super::{Birth, Doing as _};
+use super::{Birth, Doing as _, parts};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
 use rustix::mount::{MountAttrFlags, UnmountFlags};
@@ -10,7 +10,7 @@ use testbed_sys::mount::{self, NewFs};
 
 /// Where a piece is attached for a moment: a folder that every host has. It must be in this mount namespace to become
 /// a layer; what covers it goes with the host's root.
-const ASSEMBLY: &std::ffi::CStr = c"/sys/";
+pub(super) const ASSEMBLY: &std::ffi::CStr = c"/sys/";
 const NEW_ROOT: &std::ffi::CStr = c"/proc/";
 
 const QUIET: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
@@ -40,6 +40,7 @@ pub(super) fn enter(birth: &Birth<'_>) -> Result<(), Fault> {
     drop((upper, work));
     mount::attach(root.as_fd(), CWD, NEW_ROOT).doing("attach the root file system")?;
     rustix::process::fchdir(&root).doing("enter the root file system")?;
+    parts::cover(root.as_fd(), pieces)?;
     furnish(&root, birth)?;
     rustix::process::pivot_root(c".", c".").doing("change the root")?;
     rustix::mount::unmount(c".", UnmountFlags::DETACH).doing("leave the host's root")?;
@@ -72,6 +73,11 @@ fn furnish(root: &OwnedFd, birth: &Birth<'_>) -> Result<(), Fault> {
         }
         put_on(root.as_fd(), part.as_fd(), name)?;
     }
+    for (name, device) in &birth.pieces.devices {
+        mount::attach(device.as_fd(), root.as_fd(), *name)
+            .doing("mount")
+            .map_err(|f| f.at(format!("/{name}")))?;
+    }
     let terminals = NewFs::open("devpts")
         .and_then(|fs| fs.flag("newinstance"))
         .and_then(|fs| fs.set("ptmxmode", "666"))
@@ -92,7 +98,7 @@ fn furnish(root: &OwnedFd, birth: &Birth<'_>) -> Result<(), Fault> {
 }
 
 /// Attaches a mount on a folder of the new root, making the folder if the image has none.
-fn put_on(root: BorrowedFd<'_>, tree: BorrowedFd<'_>, path: &str) -> Result<(), Fault> {
+pub(super) fn put_on(root: BorrowedFd<'_>, tree: BorrowedFd<'_>, path: &str) -> Result<(), Fault> {
     let fault = |e: rustix::io::Errno| Fault::system("mount", &e.into()).at(format!("/{path}"));
     let open = || {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -61,9 +61,17 @@ pub(super) fn start(machine: &Machine, run: &Run, handed: Vec<OwnedFd>) -> Resul
         let what = match e.step {
             "exec" => format!("run {}", arguments.first().map_or("", |a| a.to_str().unwrap_or("?"))),
             "chdir" => format!("enter the folder {}", folder.to_string_lossy()),
+            "setgroups" | "setresgid" | "setresuid" => format!("become the user {}", user.name),
             step => format!("start a process ({step})"),
         };
-        Fault::system(what, &e.error)
+        let fault = Fault::system(what, &e.error);
+        match fault.errno {
+            // user_namespaces(7): the id is not mapped, or may not be left.
+            Some(libc::EINVAL | libc::EPERM) if e.step.starts_with("set") => fault.hint(
+                "this machine has no such id: an ordinary user's machines have root alone; see `testbed doctor`",
+            ),
+            _ => fault,
+        }
     })?;
     Ok(streams.ours)
 }

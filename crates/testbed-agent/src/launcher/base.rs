@@ -2,6 +2,8 @@
 //! the cgroups that machines' folders are made in.
 
 use super::nursery::Nursery;
+use super::skeleton::Skeleton;
+use crate::init::Part;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, XattrFlags, chmodat, chownat, mkdirat, mknodat, openat,
@@ -15,15 +17,15 @@ use testbed_agent::Doing as _;
 use testbed_agent::Fault;
 use testbed_agent::launch::{Controller, IDS, Ids, Mask, Masked, Setup};
 use testbed_sys::mount::{self, Alteration, NewFs};
-use testbed_sys::process::{Cloned, Namespaces, SingleThreaded, clone};
+use testbed_sys::process::{self, Cloned, Namespaces, SingleThreaded, clone};
 use testbed_sys::userns::{self, IdMap};
 
 pub(super) struct Base {
     ids: Ids,
     /// A namespace with the machines' map, for idmapped mounts.
     canonical: Option<OwnedFd>,
-    /// The host's root, masked, as one read-only overlay.
-    host: Option<OwnedFd>,
+    /// The host's root, masked.
+    host: Host,
     /// Namespaces that show one owner of the host as root, by that owner.
     owners: RefCell<HashMap<(u32, u32), OwnedFd>>,
     /// The folder with the command that drives a testbed from inside, once a machine has wanted it.
@@ -37,8 +39,19 @@ pub(super) struct Base {
     nursery: Option<Nursery>,
 }
 
+/// The host's own root, as its machines get it.
+enum Host {
+    /// One read-only overlay.
+    Whole(OwnedFd),
+    /// An ordinary user's: the kernel refuses `/` as a layer in a mount namespace that is not its own.
+    Folders(Skeleton),
+}
+
 impl Base {
     pub(super) fn prepare(token: SingleThreaded, setup: Setup) -> Result<Base, Fault> {
+        if setup.ids == Ids::Single {
+            become_root(token)?;
+        }
         let canonical = match setup.ids {
             Ids::Range(first) => {
                 let map = IdMap { inside: 0, outside: first, count: IDS };
@@ -47,8 +60,8 @@ impl Base {
             Ids::Single => None,
         };
         let host = match &canonical {
-            Some(ids) => Some(masked_host(ids.as_fd(), &setup)?),
-            None => None,
+            Some(ids) => Host::Whole(masked_host(ids.as_fd(), &setup)?),
+            None => Host::Folders(Skeleton::make(&setup.mask)?),
         };
         let mut cgroup_paths = Vec::new();
         let mut open_group = |path: &String| -> Result<OwnedFd, Fault> {
@@ -117,21 +130,21 @@ impl Base {
         self.tun
     }
 
-    /// The host's id of root inside.
+    /// The id of root inside, as the launcher counts.
     pub(super) fn root_id(&self) -> u32 {
         match self.ids {
             Ids::Range(first) => first,
-            Ids::Single => rustix::process::getuid().as_raw(),
+            Ids::Single => 0,
         }
     }
 
-    /// A mount of the masked host root.
-    pub(super) fn host(&self) -> Result<OwnedFd, Fault> {
-        let host = self.host.as_ref().ok_or_else(|| {
-            Fault::new(testbed_agent::FaultKind::Unsupported, "use the image `host`")
-                .hint("an ordinary user's machines need an image of their own; see `testbed doctor`")
-        })?;
-        mount::copy_of(host.as_fd(), c"", false).doing("open the host's root")
+    /// A mount of the masked host root, and the folders of the host that belong on it.
+    pub(super) fn host(&self) -> Result<(OwnedFd, Vec<Part>), Fault> {
+        let (root, parts) = match &self.host {
+            Host::Whole(root) => (root, Vec::new()),
+            Host::Folders(skeleton) => (&skeleton.layer, skeleton.parts()?),
+        };
+        Ok((mount::copy_of(root.as_fd(), c"", false).doing("open the host's root")?, parts))
     }
 
     /// A mount of a folder whose owners are as inside.
@@ -154,7 +167,14 @@ impl Base {
         writable: bool,
     ) -> Result<OwnedFd, Fault> {
         let fault = |f: Fault| f.at(path);
-        let tree = mount::copy_of_path(path, false).doing("open mount source").map_err(fault)?;
+        let tree = match (mount::copy_of_path(path, false), self.ids) {
+            // An ordinary user cannot take apart what is mounted below it.
+            (Err(error), Ids::Single) if error.kind() == std::io::ErrorKind::InvalidInput => {
+                mount::copy_of_path(path, true)
+            }
+            (tree, _) => tree,
+        };
+        let tree = tree.doing("open mount source").map_err(fault)?;
         let mut owners = self.owners.borrow_mut();
         let ids = match (self.ids, owners.get(&owner)) {
             (Ids::Single, _) => None,
@@ -167,7 +187,7 @@ impl Base {
         };
         let alteration =
             Alteration { ids: ids.map(AsFd::as_fd), read_only: !writable, ..Alteration::default() };
-        mount::alter(tree.as_fd(), alteration, false).doing("map owners of").map_err(fault)?;
+        mount::alter(tree.as_fd(), alteration, true).doing("map owners of").map_err(fault)?;
         Ok(tree)
     }
 
@@ -206,6 +226,24 @@ impl Base {
             }
         }
     }
+}
+
+/// Makes an ordinary user root of namespaces in which all that follows is allowed.
+fn become_root(token: SingleThreaded) -> Result<(), Fault> {
+    let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    process::unshare_user(token).doing("make a user namespace").map_err(refused_namespace)?;
+    userns::write_single_map(std::process::id(), uid, gid)
+        .doing("map user ids")
+        .map_err(refused_namespace)?;
+    process::unshare_mounts(token).doing("make a mount namespace")?;
+    process::unshare_net(token).doing("make a network namespace")?;
+    mount::make_all_private().doing("make mounts private")
+}
+
+fn refused_namespace(fault: Fault) -> Fault {
+    fault.hint(
+        "this host does not let ordinary users make user namespaces; `testbed doctor` says what to change",
+    )
 }
 
 /// Makes a launcher's folder in its keeper's, which another launcher of the keeper may just remove as its last.
@@ -251,7 +289,8 @@ fn masked_host(ids: BorrowedFd<'_>, setup: &Setup) -> Result<OwnedFd, Fault> {
         mount::alter(tree.as_fd(), alteration, false).doing("map owners of").map_err(|f| f.at(what))?;
         Ok(tree)
     };
-    let mask = mask_layer(&setup.mask)?;
+    let mask = tmpfs("16m")?;
+    fill_mask(mask.as_fd(), &setup.mask, |id| id)?;
     let mask = mapped(mask, "the mask")?;
     let root = mapped(mount::copy_of_path(c"/", false).doing("open /")?, "/")?;
     let overlay = NewFs::open("overlay")
@@ -265,14 +304,18 @@ fn masked_host(ids: BorrowedFd<'_>, setup: &Setup) -> Result<OwnedFd, Fault> {
 
 /// A layer that hides entries of the layer below it: opaque folders and whiteouts
 /// (Documentation/filesystems/overlayfs.rst). Being a layer and not a mount, nobody inside can take it away.
-fn mask_layer(entries: &[Masked]) -> Result<OwnedFd, Fault> {
-    let layer = tmpfs("16m")?;
-    let at = layer.as_fd();
+///
+/// `id` gives what stands for an owner of the host.
+pub(super) fn fill_mask(
+    at: BorrowedFd<'_>,
+    entries: &[Masked],
+    id: impl Fn(u32) -> u32,
+) -> Result<(), Fault> {
     for entry in entries {
+        let (uid, gid) = (id(entry.uid), id(entry.gid));
         let path = entry.path.as_str();
         let fault = |f: Fault| f.at(format!("/{path}"));
-        let owner =
-            |flags| chownat(at, path, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)), flags);
+        let owner = |flags| chownat(at, path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), flags);
         match &entry.with {
             Mask::Absent => {
                 mknodat(at, path, FileType::CharacterDevice, Mode::empty(), 0)
@@ -295,10 +338,10 @@ fn mask_layer(entries: &[Masked]) -> Result<OwnedFd, Fault> {
                         .map_err(fault)?;
                 }
             }
-            Mask::File(content) => write_file(at, path, content, entry.mode, entry.uid, entry.gid)?,
+            Mask::File(content) => write_file(at, path, content, entry.mode, uid, gid)?,
         }
     }
-    Ok(layer)
+    Ok(())
 }
 
 fn make_parents(at: BorrowedFd<'_>, path: &str, owner: u32) -> Result<(), Fault> {

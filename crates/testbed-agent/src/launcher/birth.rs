@@ -59,6 +59,9 @@ impl Launcher {
             Err(fault) => return Err(fault),
         };
         drop((gate, doors, pieces));
+        // An ordinary user's process 1 hides its namespaces once it has passed the gate.
+        let is_held = !spec.interfaces.is_empty() || base.ids() == Ids::Single;
+        let network = is_held.then(|| fabric::namespace_of_process(pid)).transpose();
         // With nothing to wire both waits end at once: waking a process is dear.
         let opens: &[u8] = if spec.interfaces.is_empty() { &[GO, GO] } else { &[GO] };
         let made = map_ids(base, pid)
@@ -68,12 +71,8 @@ impl Launcher {
                 if !spec.interfaces.is_empty() {
                     rustix::io::write(&go, &[GO]).doing("open the gate")?;
                 }
-                Ok(interfaces)
+                Ok((interfaces, network?))
             });
-        let made = made.and_then(|interfaces| {
-            let network = (!interfaces.is_empty()).then(|| fabric::namespace_of_process(pid)).transpose()?;
-            Ok((interfaces, network))
-        });
         let (interfaces, network) = match made {
             Ok(made) => made,
             Err(fault) => {
@@ -101,11 +100,7 @@ fn map_ids(base: &Base, pid: u32) -> Result<(), Fault> {
         Ids::Range(first) => {
             userns::write_maps(pid, IdMap { inside: 0, outside: first, count: testbed_agent::launch::IDS })
         }
-        Ids::Single => userns::write_single_map(
-            pid,
-            rustix::process::getuid().as_raw(),
-            rustix::process::getgid().as_raw(),
-        ),
+        Ids::Single => userns::write_maps(pid, IdMap { inside: 0, outside: 0, count: 1 }),
     }
     .doing("map user ids")
 }
@@ -130,17 +125,21 @@ fn pieces(
     for layer in &spec.root.layers {
         lowers.push(base.canonical(layer)?);
     }
+    let mut parts = Vec::new();
     if spec.root.host {
-        lowers.push(base.host()?);
+        let (root, folders) = base.host()?;
+        lowers.push(root);
+        parts = folders;
     }
     let upper = UpperMount { mount: copy_of(upper.as_fd(), c"", false).doing("open upper layer")? };
     let volatile = volatile(base, spec.limits)?;
+    let devices = device_mounts(base)?;
     let mut mounts = Vec::new();
     for mount in &spec.mounts {
         mounts.push(base.owned_by(token, &mount.source, mount.owner, mount.writable)?);
     }
     let client = if spec.control { Some(base.client()?) } else { None };
-    Ok(Pieces { lowers, upper, volatile, mounts, client })
+    Ok(Pieces { lowers, parts, upper, volatile, devices, mounts, client })
 }
 
 pub(super) fn memory_upper(base: &Base, size: u64) -> Result<OwnedFd, Fault> {
@@ -177,8 +176,12 @@ fn volatile(base: &Base, limits: Limits) -> Result<OwnedFd, Fault> {
         own(at, name, root, root)
     };
     let node = |(name, major, minor): (&str, u32, u32)| -> Result<(), Fault> {
-        mknodat(at, name, FileType::CharacterDevice, Mode::from_raw_mode(0o666), makedev(major, minor))
-            .doing("make a device")
+        let (kind, number) = match base.ids() {
+            Ids::Range(_) => (FileType::CharacterDevice, makedev(major, minor)),
+            // To mount the host's on: an ordinary user cannot make devices.
+            Ids::Single => (FileType::RegularFile, 0),
+        };
+        mknodat(at, name, kind, Mode::from_raw_mode(0o666), number).doing("make a device")
     };
     for (name, mode) in [
         ("run", 0o755),
@@ -207,6 +210,20 @@ fn volatile(base: &Base, limits: Limits) -> Result<OwnedFd, Fault> {
         symlinkat(target, at, name).doing("make /dev")?;
     }
     Ok(tree)
+}
+
+/// The host's devices, to be mounted where an ordinary user's machine has files for them.
+fn device_mounts(base: &Base) -> Result<Vec<(&'static str, OwnedFd)>, Fault> {
+    if base.ids() != Ids::Single {
+        return Ok(Vec::new());
+    }
+    let names = DEVICES.iter().map(|(name, ..)| *name).chain(base.has_tun().then_some(TUN.0));
+    let open = |name: &'static str| {
+        let path = format!("/{name}");
+        let mount = testbed_sys::mount::copy_of_path(&path, false);
+        Ok((name, mount.doing("open the host's device").map_err(|f| f.at(path))?))
+    };
+    names.map(open).collect()
 }
 
 /// The cgroups of one machine: version 2 first if there is one, then what limits need of version 1. Dropped without

@@ -132,12 +132,12 @@ impl Fabric {
     }
 }
 
-/// A TCP socket in a process's network namespace, not connected; it does not wait.
-pub(super) fn tcp_socket_of_process(token: SingleThreaded, pid: u32, ipv6: bool) -> Result<OwnedFd, Fault> {
+/// A TCP socket in a network namespace, not connected; it does not wait.
+pub(super) fn tcp_socket(token: SingleThreaded, network: &OwnedFd, ipv6: bool) -> Result<OwnedFd, Fault> {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with};
     let family = if ipv6 { AddressFamily::INET6 } else { AddressFamily::INET };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    in_net_of_process(token, pid, || {
+    in_net(token, network, || {
         socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))
             .doing("open a socket in the machine")
     })
@@ -148,18 +148,9 @@ fn own_namespace() -> Result<OwnedFd, Fault> {
         .doing("open the network namespace")
 }
 
-/// A routing socket in a process's network namespace.
-pub(super) fn netlink_of_process(token: SingleThreaded, pid: u32) -> Result<Netlink, Fault> {
-    in_net_of_process(token, pid, || Netlink::open().doing("open netlink"))
-}
-
-/// Does something in a process's network namespace, and comes back.
-fn in_net_of_process<T>(
-    token: SingleThreaded,
-    pid: u32,
-    work: impl FnOnce() -> Result<T, Fault>,
-) -> Result<T, Fault> {
-    in_net(token, &namespace_of_process(pid)?, work)
+/// A routing socket in a network namespace.
+pub(super) fn netlink(token: SingleThreaded, network: &OwnedFd) -> Result<Netlink, Fault> {
+    in_net(token, network, || Netlink::open().doing("open netlink"))
 }
 
 /// A process's network namespace.
@@ -170,7 +161,7 @@ pub(super) fn namespace_of_process(pid: u32) -> Result<OwnedFd, Fault> {
 
 /// Takes links of a namespace down.
 pub(super) fn take_down(token: SingleThreaded, network: &OwnedFd, links: &[u32]) -> Result<(), Fault> {
-    let socket = in_net(token, network, || Netlink::open().doing("open netlink"))?;
+    let socket = netlink(token, network)?;
     let mut batch = Batch::new();
     links.iter().for_each(|link| batch.down(*link));
     socket.apply(batch).map_err(refused)

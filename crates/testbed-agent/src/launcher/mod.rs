@@ -9,6 +9,7 @@ pub(crate) use fabric::FIRST_PORT;
 mod fabric;
 mod nursery;
 mod probe;
+mod skeleton;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
@@ -123,6 +124,16 @@ struct Machine {
     network: Option<OwnedFd>,
 }
 
+impl Machine {
+    /// Its network namespace.
+    fn network(&self) -> Result<OwnedFd, Fault> {
+        match &self.network {
+            Some(network) => network.try_clone().map_err(|e| Fault::system("open the machine's network", &e)),
+            None => fabric::namespace_of_process(self.pid),
+        }
+    }
+}
+
 /// A machine that has ended. The kernel takes its interfaces away when it comes to it; one that takes its place cannot
 /// wait for that.
 struct Former {
@@ -235,8 +246,8 @@ impl Launcher {
                 given.push(fabric.capture(self.token, network)?);
             }
             Order::OpenSocket { machine, ipv6 } => {
-                let pid = self.machine(machine)?.pid;
-                given.push(fabric::tcp_socket_of_process(self.token, pid, ipv6)?);
+                let network = self.machine(machine)?.network()?;
+                given.push(fabric::tcp_socket(self.token, &network, ipv6)?);
             }
             Order::OpenTrunk { fabric, network } => {
                 let fabric = self.fabrics.get(&fabric).ok_or_else(|| missing("fabric"))?;
@@ -265,7 +276,7 @@ impl Launcher {
     fn set_link(&self, machine: u32, interface: u32, mode: LinkMode) -> Result<(), Fault> {
         let machine = self.machine(machine)?;
         let index = *machine.interfaces.get(interface as usize).ok_or_else(|| missing("interface"))?;
-        let socket = fabric::netlink_of_process(self.token, machine.pid)?;
+        let socket = fabric::netlink(self.token, &machine.network()?)?;
         let mut batch = netlink::Batch::new();
         batch.macvlan_mode(
             index,

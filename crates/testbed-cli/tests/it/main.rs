@@ -8,6 +8,7 @@ mod examples;
 mod files;
 mod interrupts;
 mod lives;
+mod ordinary;
 mod reports;
 mod runs;
 mod stays;

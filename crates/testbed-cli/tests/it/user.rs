@@ -35,12 +35,48 @@ impl User {
         &self.home
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Writes a file of the user's, in the home folder.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let path = self.home.join(name);
+        std::fs::write(&path, text).unwrap();
+        chown(&path, Some(self.id), Some(self.id)).unwrap();
+    }
+
+    /// Makes a folder of the user's, in the home folder.
+    pub(crate) fn folder(&self, name: &str) {
+        let path = self.home.join(name);
+        std::fs::create_dir(&path).unwrap();
+        chown(&path, Some(self.id), Some(self.id)).unwrap();
+    }
+
+    /// The processes of this user, in machines too: there they have no other.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        let all = std::fs::read_dir("/proc").unwrap();
+        let all = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+        let mine = |pid: &u32| {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let uid = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next());
+            uid == Some(self.id.to_string().as_str())
+        };
+        all.filter(mine).collect()
+    }
+
     /// Calls the command in the home folder.
     pub(crate) fn call(&self, arguments: &[&str]) -> Called {
+        Called::from(self.command(arguments).output().unwrap())
+    }
+
+    /// The command, about to be called in the home folder.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.home.join("testbed"));
         command.args(arguments).uid(self.id).gid(self.id).current_dir(&self.home).stdin(Stdio::null());
         command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", &self.home).env("NO_COLOR", "1");
-        Called::from(command.output().unwrap())
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
     }
 }
 

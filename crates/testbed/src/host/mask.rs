@@ -45,8 +45,13 @@ const EMPTIED: &[&str] = &[
 const ABSENT: &[&str] = &["etc/hostname", "etc/machine-id", "etc/resolv.conf", "etc/mtab"];
 
 /// Lists what is masked of the root at `root`; folders come before what is in them.
-pub(super) fn entries(root: &Path) -> io::Result<Vec<Masked>> {
-    let mut found = Finder { entries: Vec::new(), through: BTreeSet::new() };
+///
+/// `home` is the home folder of who asks. It is emptied if it is below a folder that is searched, as those of services
+/// are.
+pub(super) fn entries(root: &Path, home: Option<&str>) -> io::Result<Vec<Masked>> {
+    let home = home.map(|home| home.trim_matches('/')).filter(|home| home.contains('/'));
+    let home = home.map(str::to_owned);
+    let mut found = Finder { entries: Vec::new(), through: BTreeSet::new(), home };
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
     let top = openat(CWD, root, flags, Mode::empty())?;
     let unnamed = || io::Error::other("the host's root folder holds a name that is not UTF-8");
@@ -69,6 +74,7 @@ struct Finder {
     entries: Vec<Masked>,
     /// Folders that are in `entries` already because something below them is.
     through: BTreeSet<String>,
+    home: Option<String>,
 }
 
 impl Finder {
@@ -79,6 +85,13 @@ impl Finder {
             Ok(folder) => folder,
             // It has just gone.
             Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(()),
+            // Not everybody may read it, whatever its mode says.
+            Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => {
+                if let Some(((_, stat), above)) = above.split_last() {
+                    self.hide(path, stat, above);
+                }
+                return Ok(());
+            }
             Err(error) => return Err(error.into()),
         };
         let Some(entries) = read(folder.as_fd())? else {
@@ -92,7 +105,9 @@ impl Finder {
             let below = format!("{path}/{name}");
             let kind = FileType::from_raw_mode(stat.st_mode);
             let mode = Mode::from_raw_mode(stat.st_mode);
-            let by_name = EMPTIED.contains(&below.as_str()) || ABSENT.contains(&below.as_str());
+            let by_name = EMPTIED.contains(&below.as_str())
+                || ABSENT.contains(&below.as_str())
+                || self.home.as_deref() == Some(below.as_str());
             let open = match kind {
                 FileType::Directory => mode.contains(Mode::ROTH | Mode::XOTH),
                 FileType::RegularFile => mode.contains(Mode::ROTH),

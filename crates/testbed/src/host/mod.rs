@@ -42,11 +42,7 @@ pub fn setup() -> Result<Setup, Fault> {
         ids: ids()?,
         cgroup,
         cgroup_v1,
-        mask: if is_root() {
-            mask::entries(Path::new("/")).doing("look for the host's secrets")?
-        } else {
-            Vec::new()
-        },
+        mask: mask::entries(Path::new("/"), own_home().as_deref()).doing("look for the host's secrets")?,
         submounts: Vec::new(),
         tun: rustix::fs::access(c"/dev/net/tun", rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK)
             .is_ok(),
@@ -55,6 +51,15 @@ pub fn setup() -> Result<Setup, Fault> {
 
 fn is_root() -> bool {
     getuid().is_root() && getgid().is_root()
+}
+
+/// The home folder of this user, as passwd(5) has it: an ordinary user may read what is in it, and its modes say little.
+fn own_home() -> Option<String> {
+    let uid = getuid().as_raw();
+    let text = fs::read_to_string("/etc/passwd").ok()?;
+    let mut accounts = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let found = accounts.find(|fields| fields.get(2).and_then(|id| id.parse().ok()) == Some(uid))?;
+    Some((*found.get(5)?).to_owned())
 }
 
 /// The ids that machines get.

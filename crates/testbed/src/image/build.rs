@@ -101,7 +101,7 @@ impl Builder for EngineBuilder {
 
 fn run_in(machine: &Machine, job: &Job<'_>, log: &mut dyn Write) -> Result<Exit, Fault> {
     let mut command = machine.command(job.program.iter().cloned()).cwd("/").deadline(job.deadline);
-    let proxy = if job.network { Some(Proxy::start(machine.pid()?)?) } else { None };
+    let proxy = if job.network { Some(Proxy::start(machine.engine(), machine.number())?) } else { None };
     if let Some(proxy) = &proxy {
         let url = format!("http://{}", proxy.address());
         for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"] {

@@ -13,9 +13,10 @@ apt() {
         -o Acquire::Languages=none -o Acquire::Retries=3 -o Acquire::http::Pipeline-Depth=0 \
         -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-unsafe-io -o Dpkg::Options::=--force-confold "$@"
 }
-# With one id only there is nobody whom apt could become.
+# With one id only there is nobody whom apt could become, and no `man` to own the folder that man-db makes if it is
+# not there.
 sandbox=_apt
 read -r _ _ ids </proc/self/uid_map
-[ "$ids" -gt 1 ] || sandbox=root
+[ "$ids" -gt 1 ] || { sandbox=root && mkdir -p /var/cache/man; }
 apt update
 apt install --yes --no-install-recommends "$@"

@@ -4,16 +4,18 @@
 //! CONNECT (RFC 9110 §9.3.6, RFC 9112 §3.2), and this process opens the connection from where it is. No rule, link or
 //! forwarding of the host is touched, and what the machine cannot say in HTTP does not get out.
 
+use crate::engine::Engine;
 use rustix::fd::AsFd as _;
-use rustix::fs::{Mode, OFlags};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::io::ioctl_fionbio;
+use rustix::net::{bind, listen};
 use std::io::{self, BufRead as _, BufReader, Read, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use testbed_agent::{Doing as _, Fault};
+use testbed_agent::launch::Order;
+use testbed_agent::{Doing as _, Fault, FaultKind};
 
 /// The most connections at a time; those above it are closed at once.
 const MOST_CONNECTIONS: usize = 64;
@@ -33,9 +35,9 @@ pub(super) struct Proxy {
 }
 
 impl Proxy {
-    /// Starts one for the machine whose process 1 has this number on the host.
-    pub(super) fn start(pid: u32) -> Result<Proxy, Fault> {
-        Proxy::serve(listener_of(pid).doing("listen in the builder")?)
+    /// Starts one for the machine with this number at the launcher.
+    pub(super) fn start(engine: &Engine, machine: u32) -> Result<Proxy, Fault> {
+        Proxy::serve(listener_of(engine, machine)?)
     }
 
     fn serve(listener: TcpListener) -> Result<Proxy, Fault> {
@@ -64,17 +66,20 @@ impl Drop for Proxy {
     }
 }
 
-/// A listener on the loopback of a machine. Made by a thread that enters the machine's network namespace for nothing
-/// else and ends; the other threads of this process stay where they are.
-fn listener_of(pid: u32) -> io::Result<TcpListener> {
-    let open = move || -> io::Result<TcpListener> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let namespace = rustix::fs::open(format!("/proc/{pid}/ns/net"), flags, Mode::empty())?;
-        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-        TcpListener::bind(("127.0.0.1", 0))
+/// A listener on the loopback of a machine: a socket that the launcher opened in the machine's network stays in it,
+/// whoever binds it.
+fn listener_of(engine: &Engine, machine: u32) -> Result<TcpListener, Fault> {
+    let opened = engine.order(&Order::OpenSocket { machine, ipv6: false })?;
+    let missing = || Fault::new(FaultKind::Protocol, "open a socket in the builder");
+    let socket = opened.into_iter().next().ok_or_else(missing)?;
+    let listen = || -> rustix::io::Result<()> {
+        bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        listen(&socket, MOST_CONNECTIONS as i32)?;
+        // It comes as one that does not wait.
+        ioctl_fionbio(&socket, false)
     };
-    let thread = std::thread::Builder::new().name("image-listen".into()).spawn(open)?;
-    thread.join().map_err(|_| io::Error::other("the thread that listens has failed"))?
+    listen().doing("listen in the builder")?;
+    Ok(TcpListener::from(socket))
 }
 
 fn accept(listener: &TcpListener, ended: &AtomicBool) {

@@ -115,6 +115,9 @@ pub(super) struct Report<'a, 'p> {
     tail: Vec<u8>,
 }
 
+const ONE_ID: &str = "an ordinary user's machines have one id: what gives files to others, as some packages do, fails in \
+                      them. Build it as root, or take a finished image: a tar, a folder, an OCI layout";
+
 /// How much of a failed builder's output a fault carries, in bytes.
 const TAIL: usize = 16 * 1024;
 
@@ -143,7 +146,8 @@ impl Report<'_, '_> {
             Ok(exit) if exit.success() => Ok(()),
             Ok(exit) => {
                 let what = format!("{what}: it ended with status {}", exit.shell_code());
-                Err(Fault::new(FaultKind::Image, what).log(log))
+                let fault = Fault::new(FaultKind::Image, what).log(log);
+                Err(if rustix::process::geteuid().is_root() { fault } else { fault.hint(ONE_ID) })
             }
             Err(mut fault) => {
                 fault.operation = format!("{what}: {}", fault.operation);

@@ -415,6 +415,8 @@ impl Core {
                 Ok(_) => {}
                 Err(fault) => {
                     state.broken.get_or_insert(fault.on(&self.name));
+                    // The launcher leaves nothing of what it could not make, and will tell of no end.
+                    state.ended.get_or_insert(Exit::Signal(9));
                 }
             }
         }

@@ -24,22 +24,8 @@ pub(super) fn examine(prober: &Prober) -> Vec<Finding> {
         "services that change their user fail, and packages with files of other owners cannot be installed",
     )
     .remedy("run testbed as root where that matters")];
-    found.push(helpers());
     found.push(ranges(uid));
     found
-}
-
-/// newuidmap(1) and newgidmap(1).
-fn helpers() -> Finding {
-    let missing: Vec<&str> =
-        ["newuidmap", "newgidmap"].into_iter().filter(|name| helper(name).is_none()).collect();
-    if missing.is_empty() {
-        return Finding::good(AREA, "newuidmap, newgidmap", "installed, with the rights that they need");
-    }
-    let fact = format!("not usable: {}", missing.join(", "));
-    let effect = "this user's ranges of ids cannot be used by any program";
-    Finding::lacking(AREA, "newuidmap, newgidmap", Need::Some, fact, effect)
-        .remedy("install the package uidmap (Debian) or shadow-utils (Fedora)")
 }
 
 /// A program that runs as root whoever starts it, or has the capability to map ids.
@@ -64,14 +50,13 @@ fn ranges(uid: u32) -> Finding {
         owned.filter_map(range).map(|(first, end)| end.saturating_sub(first)).sum()
     };
     let (users, groups) = (mine("/etc/subuid"), mine("/etc/subgid"));
-    let fact = format!("{users} users in /etc/subuid, {groups} groups in /etc/subgid");
-    if users.min(groups) >= u64::from(IDS) {
-        return Finding::good(AREA, "ranges of ids", fact);
-    }
-    let who = name.unwrap_or_else(|| uid.to_string());
-    let effect = "machines of this user cannot have more ids than one";
-    Finding::lacking(AREA, "ranges of ids", Need::Some, fact, effect)
-        .remedy(format!("usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {who}"))
+    let helpers: Vec<&str> =
+        ["newuidmap", "newgidmap"].into_iter().filter(|name| helper(name).is_some()).collect();
+    let helpers = if helpers.is_empty() { "no newuidmap".to_owned() } else { helpers.join(", ") };
+    let fact = format!(
+        "{users} users in /etc/subuid, {groups} groups in /etc/subgid, {helpers}; testbed does not use them"
+    );
+    Finding::good(AREA, "ranges of ids", fact)
 }
 
 fn account(uid: u32) -> Option<String> {
