@@ -65,7 +65,7 @@ impl Base {
         };
         let mut cgroup_paths = Vec::new();
         let mut open_group = |path: &String| -> Result<OwnedFd, Fault> {
-            let path = PathBuf::from(path).join(std::process::id().to_string());
+            let path = PathBuf::from(path);
             make_group(&path).doing("make cgroup").map_err(|f| f.at(path.to_string_lossy()))?;
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let group = openat(CWD, &path, flags, Mode::empty()).doing("open cgroup");
@@ -221,9 +221,6 @@ impl Base {
         for path in &self.cgroup_paths {
             // One that is not empty is swept by the next command.
             let _ = std::fs::remove_dir(path);
-            if let Some(keeper) = path.parent() {
-                let _ = std::fs::remove_dir(keeper);
-            }
         }
     }
 }

@@ -72,6 +72,8 @@ struct State {
     greeted: bool,
     /// Why it could not be made.
     broken: Option<Fault>,
+    /// There never was a process 1.
+    unmade: bool,
     ended: Option<Exit>,
     paused: bool,
 }
@@ -188,7 +190,11 @@ impl Machine {
     /// When the launcher is gone, or it takes longer than `deadline`.
     pub fn kill(&self, deadline: Duration) -> Result<(), Fault> {
         self.start_kill()?;
-        self.wait_ended(deadline).map(|_| ())
+        match self.wait_ended(deadline) {
+            // There is nothing to kill.
+            Err(_) if lock(&self.core().life.state).unmade => Ok(()),
+            other => other.map(|_| ()),
+        }
     }
 
     /// Kills all its processes without waiting for their end.
@@ -206,11 +212,15 @@ impl Machine {
     /// Waits until no process of it is left.
     ///
     /// # Errors
-    /// A timeout.
+    /// A timeout, or why the machine could not be made.
     pub fn wait_ended(&self, deadline: Duration) -> Result<Exit, Fault> {
         let end = Instant::now() + deadline;
         let core = self.core();
+        let made = core.settle();
         let mut state = lock(&core.life.state);
+        if state.unmade {
+            made?;
+        }
         loop {
             if let Some(how) = state.ended {
                 return Ok(how);
@@ -254,6 +264,10 @@ impl Machine {
                 };
                 return Err(self.fault(FaultKind::State, what));
             }
+        }
+        if frozen {
+            // Before it answers it might be stopped where its launcher's end would not reach it.
+            self.wait_started(ANSWER)?;
         }
         let order = Order::Freeze { machine: core.number, frozen };
         core.engine.order(&order).map_err(|f| f.on(self.name()))?;
@@ -414,6 +428,7 @@ impl Core {
                 Ok((testbed_agent::launch::Outcome::Made { pid }, _)) => state.pid = Some(pid),
                 Ok(_) => {}
                 Err(fault) => {
+                    state.unmade = true;
                     state.broken.get_or_insert(fault.on(&self.name));
                     // The launcher leaves nothing of what it could not make, and will tell of no end.
                     state.ended.get_or_insert(Exit::Signal(9));

@@ -8,4 +8,5 @@ mod beds;
 mod host;
 mod isolation;
 mod lifetime;
+mod limits;
 mod lives;

@@ -1,0 +1,181 @@
+//! Machines that take all they can get, and machines whose process 1 is not itself: each costs itself something, and
+//! nobody else.
+
+use crate::beds::checked;
+use crate::host::{self, SOON, engine, machine, shell};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, kill_process, pidfd_getfd, pidfd_open};
+use std::fs;
+use std::time::{Duration, Instant};
+use testbed::bed::{Bed, HostOnly, Options};
+use testbed::{Engine, Machine};
+use testbed_agent::FaultKind;
+use testbed_agent::agent::Tool;
+
+const MEMORY: &str = "64M";
+
+/// Two machines with limits; none where the host has no controllers.
+fn limited(engine: &Engine) -> Option<Bed> {
+    let text =
+        format!("[defaults]\nlimits = {{ memory = \"{MEMORY}\", pids = 60 }}\n[machines.a]\n[machines.b]\n");
+    match Bed::up(engine, &checked(&text), &HostOnly, &Options::default()) {
+        Err(fault) if fault.kind == FaultKind::Unsupported => {
+            host::missing("controllers of memory and processes");
+            None
+        }
+        bed => Some(bed.unwrap()),
+    }
+}
+
+/// It runs programs, and does so at once.
+fn goes_on(machine: &Machine) {
+    let begun = Instant::now();
+    assert_eq!(shell(machine, "echo well"), "well\n");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+/// How many processes it has now.
+fn processes_of(machine: &Machine) -> usize {
+    let of = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let its = of(&machine.pid().unwrap().to_string());
+    let all = fs::read_dir("/proc").unwrap().filter_map(|e| e.ok()?.file_name().into_string().ok());
+    all.filter(|pid| of(pid) == its).count()
+}
+
+#[test]
+fn a_fork_bomb_stays_within_its_machine() {
+    let Some(engine) = engine() else { return };
+    let Some(bed) = limited(&engine) else { return };
+    let bomb = bed["a"].shell("f() { f | f & }; f; sleep 100").start().unwrap();
+    host::settle("the bomb has gone off", || {
+        let count = processes_of(&bed["a"]);
+        (count < 40).then_some(count)
+    });
+    goes_on(&bed["b"]);
+    assert!(processes_of(&bed["a"]) <= 60);
+    let begun = Instant::now();
+    bed["a"].kill(SOON).unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    drop(bomb);
+    goes_on(&bed["b"]);
+}
+
+#[test]
+fn a_full_disk_is_refused_before_memory_ends() {
+    let Some(engine) = engine() else { return };
+    let Some(bed) = limited(&engine) else { return };
+    // One after another, so that all are full at the end.
+    for folder in ["/var/tmp", "/tmp", "/run", "/dev/shm"] {
+        let output = bed["a"]
+            .shell(format!("exec 2>&1; head -c 100000000 /dev/zero >{folder}/filler; echo ended $?"))
+            .deadline(SOON)
+            .output()
+            .unwrap();
+        assert!(output.text().contains("No space left on device"), "{folder}: {}", output.text());
+        assert!(output.text().contains("ended 1"), "{folder}: {}", output.text());
+    }
+    goes_on(&bed["a"]);
+    goes_on(&bed["b"]);
+    let freed =
+        shell(&bed["a"], "rm /var/tmp/filler /tmp/filler && echo x >/var/tmp/again && cat /var/tmp/again");
+    assert_eq!(freed, "x\n");
+}
+
+#[test]
+fn a_memory_hog_is_killed_and_the_others_go_on() {
+    let Some(engine) = engine() else { return };
+    let Some(bed) = limited(&engine) else { return };
+    let hog =
+        bed["a"].shell("head -c 200000000 /dev/zero | tail -c 200000000 >/dev/null").deadline(SOON).output();
+    match hog {
+        Ok(output) => assert!(!output.success(), "{output:?}"),
+        // The kernel chose process 1.
+        Err(fault) => assert_eq!(fault.machine.as_deref(), Some("a"), "{fault}"),
+    }
+    goes_on(&bed["b"]);
+}
+
+#[test]
+fn a_process_1_that_stalls_costs_one_error() {
+    let Some(engine) = engine() else { return };
+    let (m, neighbour) = (machine(&engine), machine(&engine));
+    let pid = Pid::from_raw(m.pid().unwrap() as i32).unwrap();
+    m.wait_started(SOON).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    let begun = Instant::now();
+    let target = std::net::Ipv4Addr::LOCALHOST.into();
+    let ping = Tool::Ping { target, count: 1, interval_ms: 0, wait_ms: 100, size: 8, interface: None };
+    let fault = m.tool(ping, Duration::from_millis(100)).unwrap_err();
+    assert_eq!((fault.kind, fault.machine.as_deref()), (FaultKind::Timeout, Some("m")), "{fault}");
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    goes_on(&neighbour);
+    // It need not go on to be killed.
+    m.kill(SOON).unwrap();
+}
+
+#[test]
+fn a_process_1_that_never_answers_is_waited_for_until_the_deadline() {
+    let Some(engine) = engine() else { return };
+    // Process 1 waits for its interfaces in vain: the launcher, which would make them, stands still.
+    let launcher = Pid::from_raw(engine.launcher_pid() as i32).unwrap();
+    kill_process(launcher, Signal::STOP).unwrap();
+    let m = machine(&engine);
+    let begun = Instant::now();
+    let fault = m.wait_started(Duration::from_millis(200)).unwrap_err();
+    kill_process(launcher, Signal::CONT).unwrap();
+    assert_eq!((fault.kind, fault.machine.as_deref()), (FaultKind::Timeout, Some("m")), "{fault}");
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    m.wait_started(SOON).unwrap();
+}
+
+/// Writes to the keeper in the name of process 1.
+fn say_as_process_1(machine: &Machine, bytes: &[u8]) {
+    let pid = machine.pid().unwrap();
+    machine.wait_started(SOON).unwrap();
+    let socket = fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .map(Result::unwrap)
+        .find(|e| fs::read_link(e.path()).unwrap().to_string_lossy().starts_with("socket:"))
+        .and_then(|e| e.file_name().to_str()?.parse().ok())
+        .unwrap();
+    let process = pidfd_open(Pid::from_raw(pid as i32).unwrap(), PidfdFlags::empty()).unwrap();
+    let socket = pidfd_getfd(process, socket, PidfdGetfdFlags::empty()).unwrap();
+    rustix::io::write(socket, bytes).unwrap();
+}
+
+#[test]
+fn a_process_1_that_sends_garbage_costs_one_clear_error() {
+    let Some(engine) = engine() else { return };
+    let neighbour = machine(&engine);
+    let length_of_a_gigabyte = [0, 0, 0, 0x40, 1, 2, 3, 4];
+    for garbage in [&[0xff_u8; 64][..], b"HTTP/1.1 200 OK\r\n\r\n", &length_of_a_gigabyte] {
+        let m = machine(&engine);
+        let running = m.command(["sleep", "100"]).start().unwrap();
+        say_as_process_1(&m, garbage);
+        // Whoever waits is told, and so is whoever comes later.
+        let mut running = running;
+        let fault = running.wait(Some(SOON)).unwrap_err();
+        assert_eq!(fault.machine.as_deref(), Some("m"), "{fault}");
+        assert!(fault.to_string().contains("protocol"), "{fault}");
+        assert!(m.command(["true"]).status().is_err());
+        // Its socket was its lifeline.
+        m.wait_ended(SOON).unwrap();
+    }
+    goes_on(&neighbour);
+}
+
+#[test]
+fn a_machine_that_was_never_made_is_gone_at_once() {
+    let Some(engine) = engine() else { return };
+    let mut spec = host::spec();
+    spec.root.layers = vec!["/nonexistent/layer".into()];
+    let m = engine.machine("m", spec).unwrap();
+    let begun = Instant::now();
+    m.kill(SOON).unwrap();
+    let fault = m.wait_ended(SOON).unwrap_err();
+    assert_eq!(
+        (fault.kind, fault.path.as_deref()),
+        (FaultKind::NotFound, Some("/nonexistent/layer")),
+        "{fault}"
+    );
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+}
