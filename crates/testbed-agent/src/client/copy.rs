@@ -98,7 +98,7 @@ fn copy_out(connection: &mut Connection, machine: &str, source: &str, target: &s
 
 /// Unpacks what a machine packed. The archive is the machine's word: all of it lands below one name, and nothing goes
 /// through a link of it.
-fn unpack(source: &mut Carrier<'_>, folder: &Path, rename: Option<&Path>) -> io::Result<()> {
+fn unpack(source: &mut impl Read, folder: &Path, rename: Option<&Path>) -> io::Result<()> {
     let mut archive = tar::Archive::new(source);
     archive.set_preserve_permissions(true);
     archive.set_preserve_ownerships(false);
@@ -218,5 +218,106 @@ impl Read for Carrier<'_> {
         buffer[..length].copy_from_slice(&bytes[*done..*done + length]);
         *done += length;
         Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use tar::{EntryType, Header};
+
+    /// A folder with a folder in it to unpack into; what lands beside that has got out.
+    struct Cage(PathBuf);
+
+    impl Cage {
+        fn new() -> Cage {
+            static NEXT: AtomicU32 = AtomicU32::new(0);
+            let name =
+                format!("testbed-copy-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+            let path = std::env::temp_dir().join(name);
+            std::fs::create_dir_all(path.join("in")).unwrap();
+            std::fs::write(path.join("secret"), "untouched").unwrap();
+            Cage(path)
+        }
+
+        fn unpack(&self, entries: &[(EntryType, &str, &str)], rename: Option<&str>) -> io::Result<()> {
+            unpack(&mut &archive(entries)[..], &self.0.join("in"), rename.map(Path::new))
+        }
+    }
+
+    impl Drop for Cage {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// Entries with a content, or where they link to. Names go in as they are.
+    fn archive(entries: &[(EntryType, &str, &str)]) -> Vec<u8> {
+        let mut archive = tar::Builder::new(Vec::new());
+        for (kind, name, more) in entries {
+            let mut header = Header::new_gnu();
+            header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_entry_type(*kind);
+            header.set_mode(if *kind == EntryType::Directory { 0o711 } else { 0o640 });
+            let content = if matches!(kind, EntryType::Symlink | EntryType::Link) {
+                header.as_old_mut().linkname[..more.len()].copy_from_slice(more.as_bytes());
+                ""
+            } else {
+                more
+            };
+            header.set_size(content.len() as u64);
+            header.set_cksum();
+            archive.append(&header, content.as_bytes()).unwrap();
+        }
+        archive.into_inner().unwrap()
+    }
+
+    const DIR: EntryType = EntryType::Directory;
+    const FILE: EntryType = EntryType::Regular;
+    const LINK: EntryType = EntryType::Symlink;
+    const HARD: EntryType = EntryType::Link;
+
+    #[test]
+    fn a_tree_lands_as_it_was() {
+        let cage = Cage::new();
+        let tree = [
+            (DIR, "tree", ""),
+            (DIR, "tree/deep", ""),
+            (FILE, "tree/deep/file", "content"),
+            (LINK, "tree/link", "deep/file"),
+            (HARD, "tree/same", "tree/deep/file"),
+        ];
+        cage.unpack(&tree, Some("new")).unwrap();
+        let at = |name: &str| cage.0.join("in/new").join(name);
+        assert_eq!(std::fs::read_to_string(at("link")).unwrap(), "content");
+        let file = std::fs::metadata(at("same")).unwrap();
+        assert_eq!((file.nlink(), file.permissions().mode() & 0o7777), (2, 0o640));
+    }
+
+    #[test]
+    fn nothing_gets_out_of_the_folder() {
+        let crimes: [&[(EntryType, &str, &str)]; 10] = [
+            &[(FILE, "../secret", "x")],
+            &[(FILE, "/tmp/testbed-copy-crime", "x")],
+            &[(DIR, "t", ""), (FILE, "t/../../secret", "x")],
+            &[(DIR, "t", ""), (FILE, "other", "x")],
+            &[(FILE, "t/below", "x")],
+            &[(LINK, "t", ".."), (FILE, "t/secret", "x")],
+            &[(DIR, "t", ""), (LINK, "t/up", "../.."), (FILE, "t/up/secret", "x")],
+            &[(DIR, "t", ""), (LINK, "t/up", "../.."), (DIR, "t/up", "")],
+            &[(DIR, "t", ""), (HARD, "t/hard", "t/../../secret")],
+            &[(DIR, "t", ""), (LINK, "t/up", "../../secret"), (HARD, "t/hard", "/secret/x")],
+        ];
+        for crime in crimes {
+            let cage = Cage::new();
+            assert!(cage.unpack(crime, None).is_err(), "{crime:?}");
+            assert_eq!(std::fs::read_to_string(cage.0.join("secret")).unwrap(), "untouched", "{crime:?}");
+            assert_eq!(std::fs::metadata(cage.0.join("secret")).unwrap().nlink(), 1, "{crime:?}");
+            let mode = std::fs::metadata(&cage.0).unwrap().permissions().mode();
+            assert_ne!(mode & 0o777, 0o711, "{crime:?}");
+            assert!(!cage.0.join("in/other").exists() && !Path::new("/tmp/testbed-copy-crime").exists());
+        }
     }
 }

@@ -211,3 +211,34 @@ fn a_socket_has_a_short_path() {
     assert_eq!(called.status.code(), Some(3), "{text}");
     assert!(text.contains("longer than 107 bytes") && text.contains("set TESTBED_RUNTIME"), "{text}");
 }
+
+#[test]
+fn the_words_inside_are_words_of_the_host() {
+    use testbed_agent::client::{Parsed, parse};
+    let help = |words: &[&str]| {
+        let words: Vec<String> = words.iter().chain(&["--help"]).map(|word| (*word).to_owned()).collect();
+        match parse(&words) {
+            Ok(Parsed::Help(text)) => text,
+            other => panic!("{words:?}: {other:?}"),
+        }
+    };
+    let folder = Folder::empty();
+    let mut compared = 0;
+    for line in help(&[]).lines().filter_map(|line| line.strip_prefix("  ")) {
+        let name = line.split("  ").next().unwrap_or_default();
+        // What the status holds is the same; the host has more ways to show it.
+        if name == "status" {
+            continue;
+        }
+        let words: Vec<&str> = name.split(' ').collect();
+        let called = folder.call(&[&words[..], &["--help"]].concat());
+        assert_eq!((called.code, called.text()), (Some(0), help(&words)), "{name}");
+        // What is wrong is wrong on both, and before any testbed is asked for.
+        let called = folder.call(&[&words[..], &["--no-such-option"]].concat());
+        let code = if name == "exec" { 125 } else { 2 };
+        assert_eq!(called.code, Some(code), "{name}");
+        assert!(called.stderr.contains("there is no option `--no-such-option`"), "{name}: {called:?}");
+        compared += 1;
+    }
+    assert!(compared > 15, "{compared}");
+}

@@ -21,6 +21,15 @@ fn programs_end_as_they_do_on_their_machine() {
 }
 
 #[test]
+fn signals_are_the_programs() {
+    let bed = up(THREE);
+    let text = "testbed exec one -- sh -c 'trap \"echo told; exit 9\" TERM; echo up; while :; do sleep 0.05; done' >/root/said &
+        testbed wait driver line /root/said up --timeout 10s; kill $!; wait $!; status=$?; cat /root/said; exit $status";
+    let (code, stdout, stderr) = drive(&bed, text);
+    assert_eq!((code, stdout.as_str()), (9, "up\ntold\n"), "{stderr}");
+}
+
+#[test]
 fn a_detached_program_goes_on_by_itself() {
     let bed = up(THREE);
     let pid = ends(&bed, 0, "testbed exec -d one -- sleep 47.12");
