@@ -153,6 +153,12 @@ pub enum Ask {
         /// As it was in this snapshot; as it is now if none.
         snapshot: Option<String>,
     },
+    /// Makes the files of a machine reachable if it has ended: until it starts again, requests for files that name it
+    /// are carried out all the same. Answers [`Answer::Done`].
+    Files {
+        /// The machine.
+        machine: String,
+    },
     /// Ends the testbed. Answers [`Answer::Done`] when nothing of its machines is left.
     Down,
 }

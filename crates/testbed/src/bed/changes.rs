@@ -44,7 +44,7 @@ impl Bed {
     pub fn changes(&self, machine: &str) -> Result<Vec<Change>, Fault> {
         let (number, spec) = self.numbered(machine)?;
         let place = lock(&self.shared.places[number]);
-        let own = (!place.fresh).then(|| self.shared.machines[number].upper());
+        let own = place.own(&self.shared.machines[number]);
         let uppers = own.iter().chain(&place.below);
         let uppers: Vec<OwnedFd> = uppers
             .map(|upper| {

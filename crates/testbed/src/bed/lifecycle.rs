@@ -31,8 +31,19 @@ pub(super) struct Place {
     pub(super) below: Vec<Arc<Upper>>,
     /// Its own has become one of them, and it starts on a new one.
     pub(super) fresh: bool,
+    /// The new one, if something is on it already.
+    pub(super) prepared: Option<Arc<Upper>>,
+    /// What stands on its files while it has ended.
+    pub(super) files: Option<Machine>,
     /// Its interfaces that are cut.
     pub(super) cut: BTreeSet<u32>,
+}
+
+impl Place {
+    /// The upper layer that is the machine's own now, or will be when it starts.
+    pub(super) fn own(&self, machine: &Machine) -> Option<Arc<Upper>> {
+        if self.fresh { self.prepared.clone() } else { Some(machine.upper()) }
+    }
 }
 
 impl Bed {
@@ -111,9 +122,9 @@ impl Bed {
             &shared.options,
         )?;
         definition.snapshots = place.below.iter().map(|upper| upper.number()).collect();
-        let upper = (!place.fresh).then(|| machine.upper());
-        machine.make_again(definition, upper)?;
-        place.fresh = false;
+        place.end_files(shared.spec.deadlines().stop())?;
+        machine.make_again(definition, place.own(machine))?;
+        (place.fresh, place.prepared) = (false, None);
         self.serve_programs(machine);
         for interface in &place.cut {
             self.set_link(machine, *interface, LinkMode::Cut)?;

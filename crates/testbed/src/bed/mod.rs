@@ -5,6 +5,7 @@
 
 mod changes;
 mod definition;
+mod files;
 mod images;
 mod lifecycle;
 mod readiness;
@@ -323,6 +324,9 @@ impl Bed {
         }
         for machine in self.machines() {
             machine.wait_ended(deadline)?;
+        }
+        for place in &self.shared.places {
+            lock(place).end_files(deadline)?;
         }
         lock(&self.shared.attachments).clear();
         Ok(())

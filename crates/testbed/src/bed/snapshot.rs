@@ -117,7 +117,8 @@ impl Bed {
                 self.end(machine, Ending::Hard)?;
             }
             let past = snapshot.machines.get(number).cloned().unwrap_or_default();
-            **place = Place { below: past.layers, fresh: true, cut: past.cut };
+            place.end_files(self.shared.spec.deadlines().stop())?;
+            **place = Place { below: past.layers, fresh: true, cut: past.cut, ..Place::default() };
             self.begin(*number, &self.shared.spec.machines()[*number], place)?;
         }
         drop(places);
@@ -163,7 +164,7 @@ impl Bed {
         };
         let places = numbers.iter().map(|number| {
             let Past { layers, cut } = past.get(number).cloned().unwrap_or_default();
-            Place { below: layers, fresh: false, cut }
+            Place { below: layers, cut, ..Place::default() }
         });
         let shared = &*self.shared;
         let options = super::Options { free_ports: true, ..shared.options.clone() };
@@ -202,9 +203,10 @@ impl Bed {
         for (number, place) in numbers.iter().zip(&mut places) {
             let machine = &self.shared.machines[*number];
             if machine.condition() == Condition::Stopped {
-                if !place.fresh {
-                    place.below.insert(0, machine.upper());
-                    place.fresh = true;
+                place.end_files(self.shared.spec.deadlines().stop())?;
+                if let Some(own) = place.own(machine) {
+                    place.below.insert(0, own);
+                    (place.fresh, place.prepared) = (true, None);
                 }
                 past.insert(*number, Past { layers: place.below.clone(), cut: place.cut.clone() });
             } else {

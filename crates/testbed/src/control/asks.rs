@@ -80,6 +80,7 @@ pub(super) fn carry_out(
             }
             machine.kill(deadline).map(done)
         }
+        Ask::Files { machine } => bed.files(&machine).map(|_| Answer::Done),
         Ask::Logs { machine, service, follow } => logs(bed, &machine, &service, follow, channel).map(done),
         Ask::Start { machine, run } => bed.start_program(&machine, run).map(|pid| Answer::Started { pid }),
         Ask::StopMachine { machine } => bed.stop(&machine, Ending::Soft).map(done),

@@ -26,6 +26,23 @@ pub(super) fn check_request(rights: &Control, machine: &str, request: &Request) 
     check(rights, needed, &[machine])
 }
 
+/// Whether a request is about files alone, and so needs no machine that runs.
+pub(super) fn is_about_files(request: &Request) -> bool {
+    match request {
+        Request::Stat { .. }
+        | Request::List { .. }
+        | Request::MakeDir { .. }
+        | Request::Remove { .. }
+        | Request::Rename { .. }
+        | Request::Put { .. } => true,
+        Request::Tool(tooling) => matches!(
+            tooling.tool,
+            Tool::Read { .. } | Tool::Write { .. } | Tool::Pack { .. } | Tool::Unpack { .. }
+        ),
+        Request::Run(_) | Request::Processes { .. } | Request::Kill { .. } => false,
+    }
+}
+
 /// Whether the keeper may be asked this.
 ///
 /// # Errors
@@ -45,6 +62,7 @@ pub(super) fn check_ask(rights: &Control, ask: &Ask) -> Result<(), Fault> {
         | Ask::StartMachine { machine }
         | Ask::RestartMachine { machine, .. }
         | Ask::KillMachine { machine } => check(rights, &[R::Restart], &[machine]),
+        Ask::Files { machine } => check(rights, &[R::Copy], &[machine]),
         Ask::Logs { machine, .. } => check(rights, &[R::Logs], &[machine]),
         Ask::Start { machine, .. } => check(rights, &[R::Exec], &[machine]),
         Ask::Changes { machine } => check(rights, &[R::Copy, R::Exec], &[machine]),

@@ -102,11 +102,13 @@ impl Session {
 
     fn relay(self: &Arc<Session>, link: &Arc<Link>, number: u32, open: Open) -> Result<(), Fault> {
         let bed = self.bed()?;
-        let machine = bed.find(&open.machine)?;
+        let mut machine = bed.find(&open.machine)?.clone();
         rights::check_request(&self.rights, machine.name(), &open.request)?;
         self.room()?;
         if machine.condition() == Condition::Stopped {
-            return Err(Fault::new(FaultKind::State, "ask a machine that has stopped").on(machine.name()));
+            let files = Some(machine.name()).filter(|_| rights::is_about_files(&open.request));
+            let stopped = || Fault::new(FaultKind::State, "ask a machine that has stopped").on(&open.machine);
+            machine = files.and_then(|name| bed.files_at_hand(name)).ok_or_else(stopped)?;
         }
         let agent = machine.link();
         if agent.is_stuck() {
@@ -116,7 +118,8 @@ impl Session {
         let name = machine.name().to_owned();
         let relay = Relay::new(Arc::downgrade(self), Arc::clone(link), number, &name, Arc::clone(&agent));
         let relay = Arc::new(relay);
-        let there = machine.open_direct(open.request, Arc::clone(&relay) as _)?;
+        let open = Open { machine: String::new(), request: open.request };
+        let there = agent.open_direct(Kind::Open, &open, Arc::clone(&relay) as _).map_err(|f| f.on(name))?;
         relay.opened(there);
         self.insert(number, Entry::Relay(relay));
         Ok(())

@@ -13,7 +13,7 @@ pub use command::{Command, OUTPUT_KEPT, Output, Pipes, Running};
 pub use testbed_agent::control::Condition;
 
 use crate::control::session::Session;
-use crate::engine::link::{Event, Handler, Link, Receive, lock};
+use crate::engine::link::{Event, Handler, Link, lock};
 use crate::engine::{Engine, Pending};
 use rustix::fd::OwnedFd;
 use std::fmt;
@@ -82,6 +82,17 @@ impl Machine {
     /// Has a machine made, by its name in its testbed.
     pub(crate) fn make(engine: &Engine, name: &str, spec: launch::Machine) -> Result<Machine, Fault> {
         let core = RwLock::new(Core::make(engine, name, spec, None)?);
+        Ok(Machine { shared: Arc::new(Shared { name: name.into(), engine: engine.clone(), core }) })
+    }
+
+    /// Has a machine made on an upper layer that is there.
+    pub(crate) fn make_on(
+        engine: &Engine,
+        name: &str,
+        spec: launch::Machine,
+        upper: Arc<Upper>,
+    ) -> Result<Machine, Fault> {
+        let core = RwLock::new(Core::make(engine, name, spec, Some(upper))?);
         Ok(Machine { shared: Arc::new(Shared { name: name.into(), engine: engine.clone(), core }) })
     }
 
@@ -310,12 +321,6 @@ impl Machine {
                 }
             }
         }
-    }
-
-    /// Opens a channel to the agent; what comes on it is given to `receiver`.
-    pub(crate) fn open_direct(&self, request: Request, receiver: Arc<dyn Receive>) -> Result<u32, Fault> {
-        let open = Open { machine: String::new(), request };
-        self.core().link.open_direct(Kind::Open, &open, receiver).map_err(|f| f.on(self.name()))
     }
 
     /// The link to its agent.

@@ -66,6 +66,40 @@ fn machines_are_cut_paused_and_killed() {
 }
 
 #[test]
+fn files_of_a_machine_that_has_ended_are_at_hand_until_it_starts() {
+    let served = Served::up("[machines.m]\n");
+    let (client, bed) = (served.client(), &served.bed);
+    bed["m"].write_file("/srv/before", 0o644, b"kept").unwrap();
+    bed["m"].kill(Duration::from_secs(10)).unwrap();
+    let stat = |path: &str| client.request("m", Request::Stat { path: path.into() });
+    assert_eq!(stat("/srv/before").unwrap_err().kind, FaultKind::State);
+    client.ask(&Ask::Files { machine: "m".into() }).unwrap();
+    assert!(stat("/srv/before").is_ok());
+    // It has files, and no programs.
+    assert_eq!(client.request("m", shell("true")).unwrap_err().kind, FaultKind::State);
+    let put = Request::Put { path: "/srv/meanwhile".into(), mode: 0o600, content: b"new".to_vec() };
+    client.request("m", put).unwrap();
+    assert_eq!(bed["m"].condition(), Condition::Stopped);
+    bed.start("m").unwrap();
+    assert_eq!(bed["m"].read_file("/srv/meanwhile").unwrap(), b"new");
+    assert_eq!(bed["m"].read_file("/srv/before").unwrap(), b"kept");
+
+    // The same above a snapshot, which is not touched by it.
+    bed["m"].kill(Duration::from_secs(10)).unwrap();
+    bed.snapshot("ended", &[]).unwrap();
+    bed.files("m").unwrap().write_file("/srv/before", 0o644, b"changed").unwrap();
+    bed.start("m").unwrap();
+    assert_eq!(bed["m"].read_file("/srv/before").unwrap(), b"changed");
+    bed.rollback("ended", &[]).unwrap();
+    assert_eq!(bed["m"].read_file("/srv/before").unwrap(), b"kept");
+
+    bed["m"].kill(Duration::from_secs(10)).unwrap();
+    let files = bed.files("m").unwrap();
+    bed.kill(Duration::from_secs(10)).unwrap();
+    assert_eq!(files.condition(), Condition::Stopped);
+}
+
+#[test]
 fn a_capture_comes_live_and_ends_when_told() {
     let served = Served::up(TWO);
     let client = served.client();
