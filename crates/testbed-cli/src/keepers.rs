@@ -30,8 +30,8 @@ pub(crate) struct About {
     pub(crate) socket: PathBuf,
     /// When it was ready, in seconds since 1970.
     pub(crate) since: u64,
-    /// The one that it was forked from, by the same keeper.
-    pub(crate) fork_of: Option<String>,
+    /// The testbed that it is a copy of: a fork of it by the same keeper, or what a run has kept.
+    pub(crate) copy_of: Option<String>,
 }
 
 /// A name that this process keeps a testbed under.
@@ -157,7 +157,7 @@ pub(crate) fn about(place: &Place) -> Result<About, Failure> {
     }
     let file = place.file()?;
     let whole = file.canonicalize().map_err(|e| Failure::io(format!("find {}", file.display()), e))?;
-    all().into_iter().find(|about| about.file == whole && about.fork_of.is_none()).ok_or_else(|| {
+    all().into_iter().find(|about| about.file == whole && about.copy_of.is_none()).ok_or_else(|| {
         let failure = Failure::call(format!("the testbed of {} is not up", file.display()));
         failure.hint(match &names()[..] {
             [] => "`testbed up` leaves it running".to_owned(),

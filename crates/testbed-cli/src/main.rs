@@ -11,6 +11,7 @@ mod folders;
 mod images;
 mod interrupt;
 mod keepers;
+mod kept;
 mod locked;
 mod place;
 mod report;

@@ -129,7 +129,7 @@ impl Keeping {
         name: &str,
         claim: Claim,
         bed: Bed,
-        fork_of: Option<String>,
+        copy_of: Option<String>,
     ) -> Result<About, Failure> {
         let holder = Held { keeping: Arc::downgrade(self), name: name.to_owned() };
         let server = self.sockets.open(name, &bed, Some(Arc::new(holder)))?;
@@ -139,7 +139,7 @@ impl Keeping {
             pid: std::process::id(),
             socket: server.path().to_owned(),
             since: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
-            fork_of,
+            copy_of,
         };
         claim.tell(&about)?;
         self.kept().insert(name.to_owned(), Kept { bed, server, claim: Some(claim) });

@@ -3,6 +3,7 @@ use crate::failure::Failure;
 use crate::images;
 use crate::interrupt::Interrupts;
 use crate::keepers::{Sockets, sweep};
+use crate::kept;
 use crate::place::Place;
 use crate::report::{self, Report, StreamFormat};
 use crate::terminal;
@@ -13,7 +14,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use testbed::bed::{self, Prepared};
-use testbed::run::{Filter, HostTests, Kept, Options, Outcome, Run, host_for};
+use testbed::run::{Filter, HostTests, Options, Outcome, Run, host_for};
 use testbed::spec::{FILE_NAME, Testbed};
 use testbed::{Engine, host};
 
@@ -63,8 +64,9 @@ impl Arguments {
         let filter = Filter::new(&self.filters, &self.tags).map_err(|e| Failure::call(e.to_string()))?;
         let testbed = Arc::new(place.load_telling()?);
         sweep();
-        let control = Sockets::claim()?;
-        let run = Run::new(Arc::clone(&testbed), &filter, &host_for(&testbed), self.options(control))?;
+        let sockets = Arc::new(Sockets::claim()?);
+        let options = self.options(Arc::clone(&sockets));
+        let run = Run::new(Arc::clone(&testbed), &filter, &host_for(&testbed), options)?;
         if run.is_empty() {
             return Err(self.nothing(&testbed));
         }
@@ -80,7 +82,7 @@ impl Arguments {
         let report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
         let exit = report.finish(outcome.stopped)?;
         if let Some(kept) = outcome.kept.filter(|_| !outcome.stopped) {
-            keep(&kept, &interrupts);
+            kept::keep(&kept, &place.file()?, &sockets, &interrupts)?;
         }
         Ok(exit)
     }
@@ -101,7 +103,7 @@ impl Arguments {
         }
     }
 
-    fn options(&self, control: Sockets) -> Options {
+    fn options(&self, control: Arc<Sockets>) -> Options {
         let env: Vec<(String, String)> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
@@ -113,7 +115,7 @@ impl Arguments {
             shuffle: self.shuffle,
             keep: self.keep,
             bed: bed::Options { env: env.clone(), free_ports: true, ..bed::Options::default() },
-            host: HostTests { env: with_testbed_in_path(env), control: Some(Arc::new(control)) },
+            host: HostTests { env: with_testbed_in_path(env), control: Some(control) },
             ..Options::default()
         }
     }
@@ -161,19 +163,6 @@ fn execute(run: Run, engine: &Engine, images: &Prepared, report: &Mutex<Report<'
 
 fn locked<'a, 'b>(report: &'a Mutex<Report<'b>>) -> MutexGuard<'a, Report<'b>> {
     report.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Holds a copy until the user has seen enough of it.
-fn keep(kept: &Kept, interrupts: &Interrupts) {
-    let machines = kept.bed.machines().filter_map(|machine| Some((machine.name(), machine.pid().ok()?)));
-    let machines: Vec<String> = machines.map(|(name, pid)| format!("{name} (process {pid})")).collect();
-    terminal::talk(&format!(
-        "copy {} of `{}` is kept until Ctrl-C: {}\n",
-        kept.copy,
-        kept.test,
-        machines.join(", ")
-    ));
-    interrupts.wait();
 }
 
 /// The environment of tests on the host: this command is the first `testbed` that they find.

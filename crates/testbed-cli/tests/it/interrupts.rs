@@ -119,8 +119,30 @@ fn a_kept_copy_lives_until_ctrl_c() {
     std::io::BufRead::read_line(&mut stderr, &mut line).unwrap();
     assert!(line.contains("copy 1 of `t` is kept until Ctrl-C: a"), "{line}");
     assert!(!processes_with("63.03").is_empty());
+    let name = line.split("-t ").nth(1).unwrap().split(' ').next().unwrap();
+    assert_eq!(folder.call(&["-t", name, "exec", "a", "hostname"]).text(), "a\n");
+    assert!(folder.call(&["ls"]).text().contains(name));
+    // From its folder one reaches what is up, and that is no copy of a test.
+    assert_eq!(folder.call(&["status"]).code, Some(2));
     signal(&child.id().to_string(), "INT");
     let called = Called::from(child.wait_with_output().unwrap());
     assert_eq!(called.code, Some(1), "{called:?}");
     eventually("nothing is left", || processes_with("63.03").is_empty());
+}
+
+#[test]
+fn a_kept_copy_goes_down_as_testbeds_do() {
+    let folder = Folder::with(
+        "[machines.a]\nservices = { idle = 'sleep 64.04' }
+[[tests]]\nname = 't'\non = 'a'\nrun = 'false'",
+    );
+    let mut child = begin(&folder, &["run", "--keep"]);
+    let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut stderr, &mut line).unwrap();
+    let name = line.split("-t ").nth(1).unwrap().split(' ').next().unwrap();
+    let down = folder.call(&["-t", name, "down"]);
+    assert_eq!(down.code, Some(0), "{down:?}");
+    assert_eq!(processes_with("64.04"), Vec::<u32>::new());
+    assert_eq!(child.wait().unwrap().code(), Some(1));
 }

@@ -28,8 +28,19 @@ fn machines_stop_start_and_tell_their_changes() {
     assert_eq!(changes.text(), "- /etc/issue\n~ /etc/passwd\n+ /root/new\n", "{changes:?}");
     let json = up.call(&["changes", "a", "--format", "json"]);
     assert!(json.text().contains("{\"path\":\"/root/new\",\"kind\":\"added\"}"), "{json:?}");
+    // Files go in and out of a machine that has ended, and nothing runs there.
+    assert_eq!(up.call(&["cp", "a:/root/new", "out"]).code, Some(0));
+    assert_eq!(up.folder.read("out"), "x\n");
+    up.folder.write("in", "put in\n");
+    let copied = up.call(&["cp", "in", "a:/root/in"]);
+    assert_eq!(copied.code, Some(0), "{copied:?}");
+    let stopped = up.call(&["exec", "a", "true"]);
+    assert!(
+        stopped.code == Some(125) && stopped.stderr.contains("a machine that has stopped"),
+        "{stopped:?}"
+    );
     assert_eq!(up.call(&["start", "a"]).code, Some(0));
-    assert_eq!(up.call(&["exec", "a", "cat", "/root/new"]).text(), "x\n");
+    assert_eq!(up.call(&["exec", "a", "cat", "/root/new", "/root/in"]).text(), "x\nput in\n");
     assert_eq!(up.call(&["restart", "--hard", "a", "b"]).code, Some(0));
     assert_eq!(up.call(&["ping", "b", "a"]).code, Some(0));
     assert_eq!(processes_with("91.01").len(), 1, "the service runs once");
