@@ -12,7 +12,7 @@ use crate::place::Place;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use testbed::control::{Client, Holder, Server};
 use testbed::run::{Control, Served};
 use testbed::{Bed, Fault, FaultKind, host};
@@ -181,33 +181,45 @@ pub(crate) fn client(place: &Place) -> Result<Client, Failure> {
 /// The control sockets of this process.
 #[derive(Debug)]
 pub(crate) struct Sockets {
-    folder: LockedFolder,
+    parent: PathBuf,
+    /// Made with the first socket: who needs none needs no folder that can be written.
+    folder: Mutex<Option<LockedFolder>>,
 }
 
 impl Sockets {
-    /// Makes the folder.
+    /// None yet.
     ///
     /// # Errors
-    /// Those of making it.
-    pub(crate) fn claim() -> Result<Sockets, Failure> {
-        let path = folders::runtime()?.join(std::process::id().to_string());
-        let failed = |e| Failure::io(format!("write {}", path.display()), e);
-        let folder = LockedFolder::claim(&path).map_err(failed)?;
-        let taken = || std::io::Error::from(std::io::ErrorKind::AlreadyExists);
-        folder.map(|folder| Sockets { folder }).ok_or_else(|| failed(taken()))
+    /// When there is no folder for them.
+    pub(crate) fn new() -> Result<Sockets, Failure> {
+        Ok(Sockets { parent: folders::runtime()?, folder: Mutex::default() })
+    }
+
+    /// The folder of this process.
+    fn folder(&self) -> Result<PathBuf, Fault> {
+        let mut folder = self.folder.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(folder) = &*folder {
+            return Ok(folder.path().to_owned());
+        }
+        let path = self.parent.join(std::process::id().to_string());
+        let failed = |e: &std::io::Error| Fault::system("write", e).at(path.to_string_lossy());
+        let claimed = LockedFolder::claim(&path).map_err(|e| failed(&e))?;
+        let claimed = claimed.ok_or_else(|| failed(&std::io::ErrorKind::AlreadyExists.into()))?;
+        *folder = Some(claimed);
+        Ok(path)
     }
 
     /// Serves a testbed at a socket of this name.
     ///
     /// # Errors
-    /// Those of [`Server::start`].
+    /// When the folder cannot be made, and those of [`Server::start`].
     pub(crate) fn open(
         &self,
         name: &str,
         bed: &Bed,
         holder: Option<Arc<dyn Holder>>,
     ) -> Result<Server, Fault> {
-        let path = self.folder.path().join(name);
+        let path = self.folder()?.join(name);
         // As much as sockaddr_un holds, with the NUL behind it (unix(7)).
         if path.as_os_str().len() > 107 {
             let fault =

@@ -74,7 +74,7 @@ impl Arguments {
         let failed = |e| Failure::io(format!("write {}", claim.log().display()), e);
         let log = OpenOptions::new().create(true).append(true).open(claim.log()).map_err(failed)?;
         rustix::stdio::dup2_stderr(&log).map_err(|e| failed(e.into()))?;
-        let sockets = Sockets::claim()?;
+        let sockets = Sockets::new()?;
         let engine = Engine::start(host::setup()?)?;
         let images = images::prepare(&testbed, &engine)?;
         let env = std::env::vars_os()

@@ -64,7 +64,7 @@ impl Arguments {
         let filter = Filter::new(&self.filters, &self.tags).map_err(|e| Failure::call(e.to_string()))?;
         let testbed = Arc::new(place.load_telling()?);
         sweep();
-        let sockets = Arc::new(Sockets::claim()?);
+        let sockets = Arc::new(Sockets::new()?);
         let options = self.options(Arc::clone(&sockets));
         let run = Run::new(Arc::clone(&testbed), &filter, &host_for(&testbed), options)?;
         if run.is_empty() {

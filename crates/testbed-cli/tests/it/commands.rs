@@ -210,6 +210,10 @@ fn a_socket_has_a_short_path() {
     let text = String::from_utf8_lossy(&called.stdout);
     assert_eq!(called.status.code(), Some(3), "{text}");
     assert!(text.contains("longer than 107 bytes") && text.contains("set TESTBED_RUNTIME"), "{text}");
+    // Who needs no socket needs no folder for it.
+    folder.write("testbed.toml", "[machines.m]\n[[tests]]\nname = 't'\non = 'm'\nrun = 'true'");
+    let called = folder.command(&["run"]).env("TESTBED_RUNTIME", "/proc/nowhere").output().unwrap();
+    assert_eq!(called.status.code(), Some(0), "{called:?}");
 }
 
 #[test]
