@@ -178,3 +178,25 @@ fn nothing_is_left_when_the_keeper_is_killed() {
     wait("the end", &|| processes() == 0);
     keeper.wait().unwrap();
 }
+
+#[test]
+fn a_machine_drives_another() {
+    let Some(user) = User::new() else { return };
+    let sum = "sha256sum </run/testbed/bin/testbed";
+    passes(
+        &user,
+        "[machines.driver]\ncontrol = true\n[machines.other]\ncontrol = true\n",
+        &[
+            test("words", "driver", "test \"$(testbed exec other -- hostname)\" = other; testbed status"),
+            test(
+                "nobody can change the command",
+                "driver",
+                &format!(
+                    "before=$({sum}); ! mount -o remount,rw /run/testbed/bin; mount -o remount,bind,rw /run/testbed/bin || :
+                     ! echo x >/run/testbed/bin/testbed; ! rm /run/testbed/bin/testbed; ! touch /run/testbed/bin/new
+                     test \"$before\" = \"$({sum})\"; test \"$before\" = \"$(testbed exec other -- sh -c \"{sum}\")\""
+                ),
+            ),
+        ],
+    );
+}
