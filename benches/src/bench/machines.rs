@@ -42,6 +42,8 @@ fn lone(limits: Limits) -> Machine {
         env: Vec::new(),
         snapshots: Vec::new(),
         replaces: None,
+        workdir: None,
+        user: None,
         control: false,
     }
 }

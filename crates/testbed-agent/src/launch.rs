@@ -259,6 +259,10 @@ pub struct Machine {
     pub limits: Limits,
     /// What its programs find in their environment.
     pub env: Vec<(String, String)>,
+    /// The folder that its programs start in, if they are not told another; the user's home otherwise.
+    pub workdir: Option<String>,
+    /// The user that its programs run as, if they are not told another; root otherwise.
+    pub user: Option<String>,
     /// It may speak to its keeper by `/run/testbed/control`.
     pub control: bool,
 }

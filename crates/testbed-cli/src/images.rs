@@ -51,3 +51,11 @@ pub(crate) fn tell(progress: Progress<'_>) {
         Progress::Output(_) => {}
     }
 }
+
+/// As [`tell`], and passes on what builders write.
+pub(crate) fn tell_all(progress: Progress<'_>) {
+    match progress {
+        Progress::Output(bytes) => terminal::talk(&String::from_utf8_lossy(bytes)),
+        other => tell(other),
+    }
+}

@@ -31,7 +31,7 @@ pub(super) struct Started {
 
 /// Starts a program. `handed` are the descriptors that came with the request.
 pub(super) fn start(machine: &Machine, run: &Run, handed: Vec<OwnedFd>) -> Result<Started, Fault> {
-    let user = User::find(run.user.as_deref())?;
+    let user = User::find(run.user.as_deref().or(machine.user.as_deref()))?;
     let term = match &run.stdio {
         Stdio::Terminal { term, .. } => term.as_str(),
         Stdio::Apart { .. } => "dumb",
@@ -41,7 +41,7 @@ pub(super) fn start(machine: &Machine, run: &Run, handed: Vec<OwnedFd>) -> Resul
     let path = variables.get("PATH").map_or(PATH, String::as_str);
     let (files, arguments) = resolve(&run.program, path)?;
     let environment = strings(variables.iter().map(|(k, v)| format!("{k}={v}")))?;
-    let folder = match &run.cwd {
+    let folder = match run.cwd.as_ref().or(machine.workdir.as_ref()) {
         Some(cwd) => string(cwd)?,
         None if std::fs::metadata(&user.home).is_ok_and(|m| m.is_dir()) => string(&user.home)?,
         None => c"/".into(),

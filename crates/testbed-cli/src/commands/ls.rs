@@ -33,7 +33,7 @@ impl Arguments {
 }
 
 /// `5 s`, `3 min`, `2 h`, `4 d`.
-fn age(seconds: u64) -> String {
+pub(crate) fn age(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} s"),
         60..3600 => format!("{} min", seconds / 60),

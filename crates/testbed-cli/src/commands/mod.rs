@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod doctor;
 mod down;
+mod image;
 mod init;
 mod keep;
 mod logs;
@@ -36,6 +37,8 @@ pub(crate) enum Command {
     #[command(hide = true)]
     Keep(keep::Arguments),
     Down(down::Arguments),
+    #[command(subcommand)]
+    Image(image::Arguments),
     Ls(ls::Arguments),
     Status(status::Arguments),
     Shell(shell::Arguments),
@@ -104,6 +107,7 @@ impl Command {
             Command::Up(arguments) => arguments.run(place),
             Command::Keep(arguments) => arguments.run(place),
             Command::Down(arguments) => arguments.run(place),
+            Command::Image(arguments) => arguments.run(place),
             Command::Ls(arguments) => arguments.run(),
             Command::Status(arguments) => arguments.run(place),
             Command::Shell(arguments) => arguments.run(place),

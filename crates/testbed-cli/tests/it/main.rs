@@ -6,6 +6,7 @@ mod commands;
 mod doctor;
 mod examples;
 mod files;
+mod images;
 mod interrupts;
 mod lives;
 mod ordinary;

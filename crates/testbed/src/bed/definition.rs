@@ -48,6 +48,8 @@ pub(super) fn machine(
         mounts: machine.mounts().iter().map(|m| mount(m, machine)).collect::<Result<_, _>>()?,
         limits: Limits { memory: limits.memory(), cpu_milli: limits.cpu_milli(), pids: limits.pids() },
         env,
+        workdir: image.workdir.clone(),
+        user: image.user.clone(),
         control: *machine.control() != spec::Control::None,
     })
 }

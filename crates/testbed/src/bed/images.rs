@@ -18,6 +18,10 @@ pub struct ImageRoot {
     pub host: bool,
     /// What the image adds to the environment of programs.
     pub env: Vec<(String, String)>,
+    /// The folder that programs start in, if the image says so.
+    pub workdir: Option<String>,
+    /// The user that programs run as, if the image says so.
+    pub user: Option<String>,
     /// Keeps the layers from being removed.
     pub guard: Option<Arc<dyn Any + Send + Sync>>,
 }
@@ -77,6 +81,8 @@ impl Images for StoredImages<'_> {
             layers: found.layers,
             host: found.host,
             env: found.env,
+            workdir: found.workdir,
+            user: found.user,
             guard: Some(Arc::new(found.guard)),
         })
     }

@@ -84,6 +84,8 @@ impl Builder for EngineBuilder {
                 env: job.env.to_vec(),
                 snapshots: Vec::new(),
                 replaces: None,
+                workdir: None,
+                user: None,
                 control: false,
             },
         )?;

@@ -89,7 +89,7 @@ impl Recipe {
             program: &program,
             env: &env,
             network: true,
-            deadline: options.step_deadline,
+            deadline: options.deadline(),
         };
         report.run(builder, &job, &format!("build debian:{}", self.codename))?;
         let (upper, tree): (PathBuf, PathBuf) = (folder.join("upper"), folder.join("tree"));

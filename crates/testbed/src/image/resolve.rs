@@ -21,20 +21,20 @@ use testbed_agent::launch::IDS;
 use testbed_agent::{Doing as _, Fault, FaultKind};
 
 /// What building depends on beside the file: the library reads no environment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Where Debian comes from, an `http` or `https` URI; the host's own apt sources if none.
     pub mirror: Option<String>,
     /// Variables of every building machine: what a proxy or a mirror of the site needs.
     pub build_env: Vec<(String, String)>,
-    /// How long one layer may take.
-    pub step_deadline: Duration,
+    /// How long one layer may take, if that is not what the testbed's file says.
+    pub step_deadline: Option<Duration>,
 }
 
-impl Default for Options {
-    /// No mirror, no variables, 15 minutes.
-    fn default() -> Options {
-        Options { mirror: None, build_env: Vec::new(), step_deadline: Deadlines::default().layer_step() }
+impl Options {
+    /// How long one layer may take.
+    pub(super) fn deadline(&self) -> Duration {
+        self.step_deadline.unwrap_or(Deadlines::default().layer_step())
     }
 }
 
@@ -94,6 +94,8 @@ impl Store {
     ) -> Result<Resolved, Fault> {
         let found = testbed.image(image);
         let found = found.ok_or_else(|| Fault::new(FaultKind::NotFound, format!("no image `{image}`")))?;
+        let step_deadline = options.step_deadline.unwrap_or(testbed.deadlines().layer_step());
+        let options = &Options { step_deadline: Some(step_deadline), ..options.clone() };
         let mut resolver = Resolver { store: self, testbed, builder, options, progress };
         let mut resolved = resolver.image(found)?;
         resolved.layers = resolved.guard.paths();
@@ -362,7 +364,7 @@ fn run(
         program,
         env: &env,
         network: true,
-        deadline: options.step_deadline,
+        deadline: options.deadline(),
     };
     report.run(builder, &job, what)?;
     store::remove_tree(&upper.join(DOWNLOADS))?;

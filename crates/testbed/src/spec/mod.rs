@@ -38,4 +38,5 @@ pub use reference::reference;
 pub use schema::schema;
 
 pub(crate) use lower::graph;
+pub use quantity::{parse_duration, parse_size};
 pub(crate) use quantity::{print_duration, print_size};

@@ -37,6 +37,22 @@ pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
     Ok(Duration::from_millis((seconds * 1000.0).round() as u64))
 }
 
+/// A duration as people write it: `10s`, `500ms`, `1h 30m`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
+    duration(text)
+}
+
+/// A size as people write it: `512M`, `1.5G`; bytes.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_size(text: &str) -> Result<u64, &'static str> {
+    size(text)
+}
+
 /// `"512M"`, `"1.5G"`, `"64KiB"`, `"4096"` bytes. K, M, G and T are powers of 1024. Positive, below 8 EiB.
 pub(super) fn size(text: &str) -> Result<u64, &'static str> {
     const FORM: &str = "a size is a number of bytes, or one with K, M, G or T (powers of 1024): \"512M\"";

@@ -34,6 +34,8 @@ fn prints(engine: &Engine, image: &Resolved, text: &str) -> String {
         mounts: Vec::new(),
         limits: Limits::default(),
         env: image.env.clone(),
+        workdir: None,
+        user: None,
         control: false,
     };
     let machine = engine.machine("m", spec).unwrap();
@@ -88,7 +90,7 @@ fn a_step_that_fails_or_hangs_leaves_nothing() {
     assert_eq!(fault.kind, FaultKind::Image, "{fault:?}");
     assert_eq!(fault.log.as_deref(), Some("told\ncomplained\n"));
     let text = "[images.i]\nbase = \"host\"\nrun = [\"echo waits; sleep 100 & sleep 100\"]\n";
-    let options = Options { step_deadline: Duration::from_millis(300), ..Options::default() };
+    let options = Options { step_deadline: Some(Duration::from_millis(300)), ..Options::default() };
     let started = Instant::now();
     let fault =
         store.resolve(&testbed(folder.path(), text), "i", &builder, &options, &mut |_| {}).unwrap_err();

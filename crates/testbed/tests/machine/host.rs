@@ -41,6 +41,8 @@ pub(crate) fn spec() -> launch::Machine {
         mounts: Vec::new(),
         limits: launch::Limits::default(),
         env: Vec::new(),
+        workdir: None,
+        user: None,
         control: false,
     }
 }

@@ -181,6 +181,8 @@ fn machine() -> Result<Duration, Fault> {
         env: Vec::new(),
         snapshots: Vec::new(),
         replaces: None,
+        workdir: None,
+        user: None,
         control: false,
     };
     let machine = engine.machine("doctor", spec)?;
