@@ -1,6 +1,6 @@
 //! Descriptors through Unix sockets (unix(7), SCM_RIGHTS).
 
-use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
@@ -29,6 +29,17 @@ pub fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
 
 fn pair(kind: SocketType) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?)
+}
+
+/// Closes a descriptor, the last of its file, without waiting until the kernel has taken the file down.
+///
+/// Closing a packet socket waits for a grace period of the kernel: tens of milliseconds, and so many for each. So the
+/// descriptor is put into the queue of a socket that nothing but its own queue refers to; the kernel collects such
+/// sockets behind our back (unix(7), `net/unix/garbage.c`). Where that cannot be had it is simply closed.
+pub fn close_behind(fd: OwnedFd) {
+    let Ok((own, other)) = stream_pair() else { return };
+    // Once both ends are closed, `own` lives by the descriptor of it that waits in its queue.
+    let _ = send(other.as_fd(), &[0], &[own.as_fd(), fd.as_fd()]);
 }
 
 /// Sends bytes, the descriptors travelling with the first of them; returns how many bytes went.
@@ -62,4 +73,21 @@ pub fn receive(socket: BorrowedFd<'_>, bytes: &mut [u8], fds: &mut Vec<OwnedFd>)
         }
     }
     Ok(message.bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    #[test]
+    fn what_is_closed_behind_goes() {
+        let (kept, given) = stream_pair().unwrap();
+        close_behind(given);
+        // The other end hears of it once the file is gone.
+        let limit = Timespec { tv_sec: 10, tv_nsec: 0 };
+        let mut polled = [PollFd::new(&kept, PollFlags::IN)];
+        assert_eq!(poll(&mut polled, Some(&limit)).unwrap(), 1);
+        assert_eq!(rustix::io::read(&kept, &mut [0_u8; 1]).unwrap(), 0);
+    }
 }

@@ -153,7 +153,7 @@ impl Default for RingSize {
 /// A packet socket whose packets come through memory shared with the kernel (`TPACKET_V3`). Poll it for input.
 #[derive(Debug)]
 pub struct Ring {
-    socket: PacketSocket,
+    socket: std::mem::ManuallyDrop<PacketSocket>,
     memory: NonNull<u8>,
     size: RingSize,
     next: u32,
@@ -186,7 +186,7 @@ impl Ring {
             return Err(io::Error::last_os_error());
         }
         let memory = NonNull::new(memory.cast()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
-        Ok(Ring { socket, memory, size, next: 0 })
+        Ok(Ring { socket: std::mem::ManuallyDrop::new(socket), memory, size, next: 0 })
     }
 
     /// Begins to receive: [`PacketSocket::start`].
@@ -249,6 +249,9 @@ impl Drop for Ring {
         let length = self.size.block as usize * self.size.blocks as usize;
         // SAFETY: the mapping is this ring's own, and blocks borrow the ring, so none is left.
         unsafe { libc::munmap(self.memory.as_ptr().cast(), length) };
+        // SAFETY: the socket is not used again: the ring goes.
+        let socket = unsafe { std::mem::ManuallyDrop::take(&mut self.socket) };
+        crate::fdpass::close_behind(socket.into());
     }
 }
 

@@ -28,16 +28,29 @@ impl Evidence {
 /// The most changes of a machine's files that are told.
 const CHANGES: usize = 200;
 
-/// Keeps the last packets of a copy's networks from now on.
-pub(super) fn watch(bed: &Bed, watcher: &Watcher) -> Vec<(String, Watched)> {
-    let networks = bed.spec().networks().iter();
-    networks
-        .filter_map(|network| {
-            // A network that cannot be watched has no last packets.
-            let watched = bed.watch(watcher, network.name(), Depth::default()).ok()?;
-            Some((network.name().to_owned(), watched))
-        })
-        .collect()
+/// Keeps the last packets of a copy's networks from now on, and does something else until that is under way.
+///
+/// The kernel takes tens of milliseconds to set up a ring, most of which it waits; so all are set up at once.
+pub(super) fn watch<T>(
+    bed: &Bed,
+    watcher: &Watcher,
+    meanwhile: impl FnOnce() -> T,
+) -> (Vec<(String, Watched)>, T) {
+    std::thread::scope(|scope| {
+        let networks: Vec<_> = (bed.spec().networks().iter())
+            .map(|network| {
+                let name = network.name();
+                (name, scope.spawn(move || bed.watch(watcher, name, Depth::default()).ok()))
+            })
+            .collect();
+        let result = meanwhile();
+        // A network that cannot be watched has no last packets.
+        let watched = networks
+            .into_iter()
+            .filter_map(|(name, watching)| Some((name.to_owned(), watching.join().ok()??)))
+            .collect();
+        (watched, result)
+    })
 }
 
 /// What a copy has to tell: the logs of services, with how those ended that did, the processes, what has changed in the

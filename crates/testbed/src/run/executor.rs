@@ -81,8 +81,8 @@ impl Executor<'_> {
             }
         };
         self.tell(News::Made { bed: bed.clone() });
-        let networks = evidence::watch(&bed, self.common.watcher);
-        match bed.wait_ready() {
+        let (networks, ready) = evidence::watch(&bed, self.common.watcher, || bed.wait_ready());
+        match ready {
             Ok(()) => {
                 self.tell(News::Ready);
                 if let Ok(batch) = self.feed.recv() {
