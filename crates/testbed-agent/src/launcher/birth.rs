@@ -10,7 +10,7 @@ use testbed_agent::Doing as _;
 use testbed_agent::launch::{Controller, Ids, Limits, Machine as Spec, Upper};
 use testbed_agent::{Fault, FaultKind};
 use testbed_sys::cgroup::Cgroup;
-use testbed_sys::process::{self, Cloned};
+use testbed_sys::process::Cloned;
 use testbed_sys::userns::{self, IdMap};
 
 /// What the launcher writes when the machine's ids are mapped, and when its interfaces are there.
@@ -84,7 +84,7 @@ impl Launcher {
             }
         };
         let unified = cgroups.unified().is_some();
-        let held = process::hold_namespaces(pidfd.as_fd());
+        let held = Vec::new();
         let cgroups = cgroups.keep();
         let upper = upper_number;
         let machine = Machine { pid, pidfd, cgroups, unified, held, upper, interfaces, network };

@@ -116,7 +116,7 @@ struct Machine {
     /// Version 2 first, if there is one.
     cgroups: Vec<Cgroup>,
     unified: bool,
-    /// Namespaces that are taken down after the machine's end is told.
+    /// Namespaces of one that is being killed: they are taken down after its end is told.
     held: Vec<OwnedFd>,
     /// The number of its upper layer.
     upper: u32,
@@ -222,8 +222,10 @@ impl Launcher {
                 return Ok(Outcome::Made { pid });
             }
             Order::Kill { machine } => {
-                let pidfd = &self.machine(machine)?.pidfd;
-                rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::KILL)
+                let missing = || Fault::new(FaultKind::State, "the machine has ended");
+                let machine = self.machines.get_mut(&machine).ok_or_else(missing)?;
+                machine.held = process::hold_namespaces(machine.pidfd.as_fd());
+                rustix::process::pidfd_send_signal(&machine.pidfd, rustix::process::Signal::KILL)
                     .map_err(|e| Fault::system("kill", &e.into()))?;
             }
             Order::Freeze { machine, frozen } => self.freeze(machine, frozen)?,
