@@ -6,7 +6,7 @@ use rustix::event::PollFlags;
 use rustix::fd::AsFd;
 use std::fs::File;
 use std::io::Write;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use testbed_agent::agent::Report;
 use testbed_agent::capture::{Recorder, link_of};
 use testbed_agent::filter::{Filter, FilterError};
@@ -87,19 +87,29 @@ fn name_of(index: u32) -> String {
     name.unwrap_or_else(|_| format!("interface {index}"))
 }
 
+/// How long the kernel may take to hand over what it has, busy as it may be.
+const HANDED_OVER_MS: u32 = 1000;
+
 fn fill(recorder: &mut Recorder, ring: &mut Ring, output: &mut File, io: &ToolIo<'_>) -> Result<(), Fault> {
-    let mut stopping = false;
+    let mut seen = 0_u64;
+    // Once it is to end: how many packets had come by then, and how long to wait for them.
+    let mut last: Option<(u64, Instant)> = None;
     while !recorder.is_full() {
         let Some(mut block) = ring.next_block() else {
-            if stopping {
-                break;
+            if let Some((wanted, handed_over)) = last {
+                if seen >= wanted || handed_over <= Instant::now() {
+                    break;
+                }
+                wait(None, [(ring.as_fd(), PollFlags::IN)], Some(handed_over))?;
+                continue;
             }
             match wait(io.stop, [(ring.as_fd(), PollFlags::IN), (io.output, PollFlags::ERR)], None)? {
                 Woken::Stop => {
                     // The block that is being filled is handed over soon; what is in it was seen in time.
-                    stopping = true;
-                    let handed_over = after(2 * RingSize::default().retire_ms);
-                    wait(None, [(ring.as_fd(), PollFlags::IN)], Some(handed_over))?;
+                    let counts = ring.statistics().doing("count the packets")?;
+                    recorder.count(counts);
+                    let wanted = counts.received.saturating_sub(counts.dropped);
+                    last = Some((wanted.into(), after(HANDED_OVER_MS)));
                 }
                 Woken::Events([_, gone]) if !gone.is_empty() => break,
                 Woken::Events(_) | Woken::Time => {}
@@ -107,6 +117,7 @@ fn fill(recorder: &mut Recorder, ring: &mut Ring, output: &mut File, io: &ToolIo
             continue;
         };
         while let Some(packet) = block.next_packet() {
+            seen += 1;
             recorder.take(&packet, || name_of(packet.interface));
         }
         drop(block);

@@ -161,10 +161,13 @@ fn record<W: Write>(
     bell: &Bell,
     mut end: Option<Instant>,
 ) -> Result<(), Fault> {
-    let mut stopping = false;
+    let mut seen = 0_u64;
+    // Once it is to end: how many packets had come by then.
+    let mut wanted: Option<u64> = None;
     while !recorder.is_full() {
         if let Some(mut block) = ring.next_block() {
             while let Some(packet) = block.next_packet() {
+                seen += 1;
                 // The only interface has been described.
                 recorder.take(&packet, String::new);
             }
@@ -173,22 +176,26 @@ fn record<W: Write>(
             continue;
         }
         let over = end.is_some_and(|end| end <= Instant::now());
-        if over && stopping {
+        if wanted.is_some_and(|wanted| seen >= wanted || over) {
             return Ok(());
         }
         let mut polled = vec![PollFd::new(&*ring, PollFlags::IN)];
-        if !stopping {
+        if wanted.is_none() {
             polled.push(PollFd::new(bell, PollFlags::IN));
         }
         if over || polled_says(&mut polled, end)? {
             // The block that is being filled is handed over soon; what is in it was seen in time.
-            let handed_over = Duration::from_millis(u64::from(2 * RingSize::default().retire_ms));
-            stopping = true;
-            end = Some(Instant::now() + handed_over);
+            let counts = ring.statistics().doing("count the packets")?;
+            recorder.count(counts);
+            wanted = Some(u64::from(counts.received.saturating_sub(counts.dropped)));
+            end = Some(Instant::now() + HANDED_OVER);
         }
     }
     Ok(())
 }
+
+/// How long the kernel may take to hand over what it has, busy as it may be.
+const HANDED_OVER: Duration = Duration::from_secs(1);
 
 /// Waits; returns whether the second descriptor is ready.
 fn polled_says(polled: &mut [PollFd<'_>], end: Option<Instant>) -> Result<bool, Fault> {

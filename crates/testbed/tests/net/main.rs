@@ -23,7 +23,7 @@ fn engine() -> Engine {
 }
 
 fn up(text: &str) -> Bed {
-    up_with(text, &Options::default())
+    up_with(text, &Options { free_ports: true, ..Options::default() })
 }
 
 fn up_with(text: &str, options: &Options) -> Bed {
@@ -35,7 +35,7 @@ fn up_with(text: &str, options: &Options) -> Bed {
 /// How many of `count` echo requests were answered, and what the network said instead.
 fn ping(bed: &Bed, from: &str, to: &str, count: u32, size: u16) -> (u32, Option<String>) {
     let target: IpAddr = to.parse().unwrap();
-    let tool = Tool::Ping { target, count, interval_ms: 1, wait_ms: 300, size, interface: None };
+    let tool = Tool::Ping { target, count, interval_ms: 1, wait_ms: 1000, size, interface: None };
     match bed[from].tool(tool, SOON).unwrap() {
         Report::Ping { received, refused, .. } => (received, refused),
         other => panic!("{other:?}"),
