@@ -7,8 +7,12 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 const LOCK: &str = "lock";
+
+/// Who only looks whether a maker lives, or sweeps, holds a lock no longer than this.
+const MOMENT: Duration = Duration::from_millis(200);
 
 /// A folder of this process. Dropped, it is removed with all in it.
 #[derive(Debug)]
@@ -23,11 +27,16 @@ impl LockedFolder {
     /// # Errors
     /// Those of making it.
     pub(crate) fn claim(path: &Path) -> io::Result<Option<LockedFolder>> {
+        let end = Instant::now() + MOMENT;
         loop {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
             let lock = match lock(path, true) {
                 Ok(Some(lock)) => lock,
-                Ok(None) => return Ok(None),
+                Ok(None) if Instant::now() >= end => return Ok(None),
+                Ok(None) => {
+                    std::thread::sleep(MOMENT / 20);
+                    continue;
+                }
                 // Somebody swept it in between.
                 Err(Errno::NOENT) => continue,
                 Err(error) => return Err(error.into()),

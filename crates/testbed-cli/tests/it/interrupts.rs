@@ -118,7 +118,7 @@ fn a_kept_copy_lives_until_ctrl_c() {
     let mut line = String::new();
     std::io::BufRead::read_line(&mut stderr, &mut line).unwrap();
     assert!(line.contains("copy 1 of `t` is kept until Ctrl-C: a"), "{line}");
-    assert!(!processes_with("63.03").is_empty());
+    eventually("its service runs", || !processes_with("63.03").is_empty());
     let name = line.split("-t ").nth(1).unwrap().split(' ').next().unwrap();
     assert_eq!(folder.call(&["-t", name, "exec", "a", "hostname"]).text(), "a\n");
     assert!(folder.call(&["ls"]).text().contains(name));

@@ -75,7 +75,7 @@ fn up_stays_is_listed_and_goes_down_whole() {
     assert_eq!(named.text(), "b\n");
     let unknown = elsewhere.call(&["-t", "nobody", "status"]);
     assert!(unknown.code == Some(2) && unknown.stderr.contains(&up.name()), "{unknown:?}");
-    assert!(!processes_with("81.01").is_empty());
+    eventually("its service runs", || !processes_with("81.01").is_empty());
     let down = up.call(&["down"]);
     assert_eq!(down.code, Some(0), "{down:?}");
     assert_eq!(processes_with("81.01"), Vec::<u32>::new());
