@@ -76,7 +76,10 @@ impl Called {
         let text = self.text();
         text.lines().find_map(|line| {
             let (word, rest) = line.trim_start().split_once(' ')?;
-            rest.strip_prefix(test).filter(|rest| rest.starts_with([' ', ':']) || rest.is_empty())?;
+            rest.strip_prefix(test).filter(|rest| {
+                // Another test's name may begin like this one's.
+                rest.is_empty() || [" (", " #", ":"].iter().any(|next| rest.starts_with(next))
+            })?;
             Some(word.to_owned())
         })
     }
