@@ -73,7 +73,11 @@ impl Live {
         }
         self.drawn = Some(now);
         let columns = rustix::termios::tcgetwinsize(io::stderr())
-            .map_or(COLUMNS, |size| usize::from(size.ws_col).max(20));
+            // A terminal that nobody has told its size says 0.
+            .map_or(
+                COLUMNS,
+                |size| if size.ws_col == 0 { COLUMNS } else { usize::from(size.ws_col).max(20) },
+            );
         let lines = self.lines(fold, now, columns);
         let mut text = self.erasing();
         for line in &lines {
