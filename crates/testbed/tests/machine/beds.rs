@@ -107,7 +107,12 @@ fn ready_means_what_the_file_says() {
         .unwrap();
     assert!(matches!(report, Report::Http { status: 200, .. }), "{report:?}");
     let log = bed.service_log("server", "web").unwrap();
-    assert!(log.tail(4096).contains("GET / HTTP"), "{}", log.tail(4096));
+    // The server tells of a page after it has sent it.
+    let end = std::time::Instant::now() + SOON;
+    while !log.tail(4096).contains("GET / HTTP") {
+        assert!(std::time::Instant::now() < end, "{}", log.tail(4096));
+        std::thread::sleep(Duration::from_millis(5));
+    }
     assert!(bed.services().iter().all(|s| s.ended.is_none()));
     bed["server"].succeed("kill $(cat /proc/*/task/*/children | tr ' ' '\\n' | head -1) || true; pkill -f http.server || true").ok();
 }

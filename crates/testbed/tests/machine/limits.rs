@@ -134,7 +134,8 @@ fn say_as_process_1(machine: &Machine, bytes: &[u8]) {
     let socket = fs::read_dir(format!("/proc/{pid}/fd"))
         .unwrap()
         .map(Result::unwrap)
-        .find(|e| fs::read_link(e.path()).unwrap().to_string_lossy().starts_with("socket:"))
+        // One that is just being closed is not the one that stays.
+        .find(|e| fs::read_link(e.path()).is_ok_and(|l| l.to_string_lossy().starts_with("socket:")))
         .and_then(|e| e.file_name().to_str()?.parse().ok())
         .unwrap();
     let process = pidfd_open(Pid::from_raw(pid as i32).unwrap(), PidfdFlags::empty()).unwrap();
