@@ -29,23 +29,8 @@ pub(super) const FIVE: &str = r#"
 "#;
 
 fn lone(limits: Limits) -> Machine {
-    Machine {
-        hostname: "m".into(),
-        root: Root { layers: Vec::new(), host: true },
-        upper: Upper::Memory(256 << 20),
-        fabric: None,
-        interfaces: Vec::new(),
-        routes: Vec::new(),
-        sysctls: Vec::new(),
-        mounts: Vec::new(),
-        limits,
-        env: Vec::new(),
-        snapshots: Vec::new(),
-        replaces: None,
-        workdir: None,
-        user: None,
-        control: false,
-    }
+    let root = Root { layers: Vec::new(), host: true };
+    Machine { limits, ..Machine::new("m", root, Upper::Memory(256 << 20)) }
 }
 
 /// One machine: made, `true`, destroyed.

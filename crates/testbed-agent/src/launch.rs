@@ -267,6 +267,29 @@ pub struct Machine {
     pub control: bool,
 }
 
+impl Machine {
+    /// A machine that is nothing but its files: no network, no limits, no rights.
+    pub fn new(hostname: impl Into<String>, root: Root, upper: Upper) -> Machine {
+        Machine {
+            hostname: hostname.into(),
+            root,
+            upper,
+            snapshots: Vec::new(),
+            replaces: None,
+            fabric: None,
+            interfaces: Vec::new(),
+            routes: Vec::new(),
+            sysctls: Vec::new(),
+            mounts: Vec::new(),
+            limits: Limits::default(),
+            env: Vec::new(),
+            workdir: None,
+            user: None,
+            control: false,
+        }
+    }
+}
+
 /// What a root file system is made of below the machine's own changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Root {

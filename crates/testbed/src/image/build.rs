@@ -8,7 +8,7 @@ use std::io::{Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use testbed_agent::agent::Exit;
-use testbed_agent::launch::{self, Limits, Order, Root, Upper};
+use testbed_agent::launch::{self, Order, Root, Upper};
 use testbed_agent::{Doing as _, Fault, FaultKind};
 
 /// Something to be run in a machine whose changes become a layer.
@@ -66,29 +66,16 @@ impl Builder for EngineBuilder {
             path.to_str().map(str::to_owned).ok_or_else(|| invalid().at(path.display().to_string()))
         };
         let fabric = Fabric::make(&self.engine)?;
-        let machine = self.engine.machine(
-            NAME,
-            launch::Machine {
-                hostname: NAME.into(),
-                root: Root {
-                    layers: job.layers.iter().map(|path| text(path)).collect::<Result<_, _>>()?,
-                    host: job.host,
-                },
-                upper: Upper::Folder(text(job.folder)?),
-                fabric: Some(fabric.number),
-                interfaces: Vec::new(),
-                routes: Vec::new(),
-                sysctls: Vec::new(),
-                mounts: Vec::new(),
-                limits: Limits::default(),
-                env: job.env.to_vec(),
-                snapshots: Vec::new(),
-                replaces: None,
-                workdir: None,
-                user: None,
-                control: false,
-            },
-        )?;
+        let root = Root {
+            layers: job.layers.iter().map(|path| text(path)).collect::<Result<_, _>>()?,
+            host: job.host,
+        };
+        let spec = launch::Machine {
+            fabric: Some(fabric.number),
+            env: job.env.to_vec(),
+            ..launch::Machine::new(NAME, root, Upper::Folder(text(job.folder)?))
+        };
+        let machine = self.engine.machine(NAME, spec)?;
         let result = machine.wait_started(START).and_then(|()| run_in(&machine, job, log));
         // One that could not be made has nothing to be waited for.
         let ended = match machine.condition() {

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use testbed::image::{EngineBuilder, Options, Progress, Resolved, Store};
 use testbed::{Engine, FaultKind};
-use testbed_agent::launch::{Limits, Machine, Root, Upper};
+use testbed_agent::launch::{Machine, Root, Upper};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -18,26 +18,11 @@ fn engine() -> Engine {
 
 /// What a text prints in a machine of an image.
 fn prints(engine: &Engine, image: &Resolved, text: &str) -> String {
-    let spec = Machine {
-        hostname: "m".into(),
-        root: Root {
-            layers: image.layers.iter().map(|path| path.to_str().unwrap().to_owned()).collect(),
-            host: image.host,
-        },
-        upper: Upper::Memory(256 << 20),
-        snapshots: Vec::new(),
-        replaces: None,
-        fabric: None,
-        interfaces: Vec::new(),
-        routes: Vec::new(),
-        sysctls: Vec::new(),
-        mounts: Vec::new(),
-        limits: Limits::default(),
-        env: image.env.clone(),
-        workdir: None,
-        user: None,
-        control: false,
+    let root = Root {
+        layers: image.layers.iter().map(|path| path.to_str().unwrap().to_owned()).collect(),
+        host: image.host,
     };
+    let spec = Machine { env: image.env.clone(), ..Machine::new("m", root, Upper::Memory(256 << 20)) };
     let machine = engine.machine("m", spec).unwrap();
     let output = machine.shell(text).deadline(SOON).output().unwrap();
     machine.kill(SOON).unwrap();

@@ -28,23 +28,8 @@ pub(crate) fn missing(what: &str) {
 
 /// A machine on the host's own files, with no network and no limits.
 pub(crate) fn spec() -> launch::Machine {
-    launch::Machine {
-        hostname: "m".into(),
-        root: launch::Root { layers: Vec::new(), host: true },
-        upper: launch::Upper::Memory(256 << 20),
-        snapshots: Vec::new(),
-        replaces: None,
-        fabric: None,
-        interfaces: Vec::new(),
-        routes: Vec::new(),
-        sysctls: Vec::new(),
-        mounts: Vec::new(),
-        limits: launch::Limits::default(),
-        env: Vec::new(),
-        workdir: None,
-        user: None,
-        control: false,
-    }
+    let root = launch::Root { layers: Vec::new(), host: true };
+    launch::Machine::new("m", root, launch::Upper::Memory(256 << 20))
 }
 
 pub(crate) fn machine(engine: &Engine) -> Machine {

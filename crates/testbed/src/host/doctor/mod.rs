@@ -13,7 +13,7 @@ use crate::engine::Engine;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use testbed_agent::launch::{self, Ids, Limits, Order, Probe, Root, Upper};
+use testbed_agent::launch::{self, Ids, Order, Probe, Root, Upper};
 use testbed_agent::{Fault, FaultKind};
 
 /// What the caller knows and the library does not look for.
@@ -168,23 +168,8 @@ const UPPER: u64 = 16 << 20;
 fn machine() -> Result<Duration, Fault> {
     let started = Instant::now();
     let engine = Engine::start(setup()?)?;
-    let spec = launch::Machine {
-        hostname: "doctor".into(),
-        root: Root { layers: Vec::new(), host: true },
-        upper: Upper::Memory(UPPER),
-        fabric: None,
-        interfaces: Vec::new(),
-        routes: Vec::new(),
-        sysctls: Vec::new(),
-        mounts: Vec::new(),
-        limits: Limits::default(),
-        env: Vec::new(),
-        snapshots: Vec::new(),
-        replaces: None,
-        workdir: None,
-        user: None,
-        control: false,
-    };
+    let root = Root { layers: Vec::new(), host: true };
+    let spec = launch::Machine::new("doctor", root, Upper::Memory(UPPER));
     let machine = engine.machine("doctor", spec)?;
     machine.wait_started(DEADLINE)?;
     let output = machine.shell("true").deadline(DEADLINE).output()?;
