@@ -4,6 +4,7 @@ use crate::failure::Failure;
 use crate::settings::{Origin, Setting};
 use std::ffi::OsString;
 use std::path::PathBuf;
+use testbed::image;
 
 /// The folder of layers.
 ///
@@ -11,6 +12,17 @@ use std::path::PathBuf;
 /// When the environment names neither it nor a home.
 pub(crate) fn cache() -> Result<PathBuf, Failure> {
     folder("TESTBED_CACHE", "XDG_CACHE_HOME", ".cache", "/var/cache").map(|(path, _)| path)
+}
+
+/// The names of the images that this user has imported. None where there is no folder for them.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub(crate) fn imported_images() -> Result<Vec<String>, Failure> {
+    match cache() {
+        Ok(folder) => Ok(image::imported_names(&folder)?),
+        Err(_) => Ok(Vec::new()),
+    }
 }
 
 /// The folder of layers, and who says so.

@@ -1,6 +1,7 @@
 //! Which testbed a command is about.
 
 use crate::failure::Failure;
+use crate::folders;
 use crate::terminal;
 use std::path::{Path, PathBuf};
 use testbed::spec::{self, FILE_NAME, Problems, Testbed};
@@ -45,7 +46,7 @@ impl Place {
     /// # Errors
     /// When there is no file, or it is wrong.
     pub(crate) fn load(&self) -> Result<(Testbed, Problems), Failure> {
-        Ok(spec::load(self.file()?)?)
+        Ok(spec::load_with(self.file()?, folders::imported_images()?)?)
     }
 
     /// Reads and checks the file, and tells its warnings.

@@ -1,6 +1,7 @@
 use super::Format;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::folders;
 use crate::place::Place;
 use crate::terminal;
 use serde::Serialize;
@@ -17,7 +18,7 @@ pub(crate) struct Arguments {
 impl Arguments {
     pub(crate) fn run(self, place: &Place) -> Result<Exit, Failure> {
         let file = place.file()?;
-        let loaded = spec::load(&file);
+        let loaded = spec::load_with(&file, folders::imported_images()?);
         if self.format == Format::Json {
             return match loaded {
                 Ok((_, problems)) => json(&problems).map(|()| Exit::Success),

@@ -7,16 +7,18 @@ use crate::images;
 use crate::place::Place;
 use crate::terminal;
 use serde::Serialize;
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use testbed::bed::{Images as _, StoredImages};
-use testbed::image::{Collect, Key, Listed, Meta, Store};
+use testbed::image::{Collect, Key, Listed, Meta, Source, Store};
 use testbed::spec::{parse_duration, parse_size};
-use testbed::{Engine, host};
+use testbed::{Engine, FaultKind, host};
 
-/// List, build and remove images and their layers.
+/// List, build, import and remove images and their layers.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Arguments {
-    /// List the layers in the store, those used last first.
+    /// List the layers in the store, those used last first, and the names of imported images.
     Ls {
         /// How to write them.
         #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
@@ -34,13 +36,28 @@ pub(crate) enum Arguments {
         #[arg(short, long)]
         verbose: bool,
     },
-    /// Remove layers, and those that stand on them. None that is in use.
-    Rm {
-        /// Keys, or how they begin.
-        #[arg(value_name = "LAYER", required = true)]
-        layers: Vec<String>,
+    /// Take in an image under a name, for all testbeds: `image = "NAME"`.
+    ///
+    /// It may be a root file system, an OCI layout, or what `docker save` or `podman save` wrote. An image that has the
+    /// name already is replaced; what machines run on stays.
+    Import {
+        /// What to call it.
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// A tar archive, also one compressed with gzip, xz or zstd; a folder; `-` for an archive on standard input.
+        #[arg(value_name = "SOURCE")]
+        source: PathBuf,
+        /// How to write what it is.
+        #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+        format: Format,
     },
-    /// Remove layers that nobody uses, those first that were not used for longest.
+    /// Remove imported images, or layers and those that stand on them. None that is in use.
+    Rm {
+        /// Names of imported images; keys of layers, or how they begin.
+        #[arg(value_name = "NAME|LAYER", required = true)]
+        names: Vec<String>,
+    },
+    /// Remove layers that nobody uses, those first that were not used for longest. Imported images stay.
     Prune {
         /// Those that were not used for so long: `12h`, `7d`. All, if nothing else is said either.
         #[arg(long, value_name = "DURATION", value_parser = duration)]
@@ -62,6 +79,8 @@ struct Layer<'a> {
     /// Seconds since 1970.
     used: u64,
     in_use: bool,
+    /// The imported images that it is the top of.
+    names: &'a [String],
 }
 
 /// An image that was built, for programs.
@@ -69,7 +88,7 @@ struct Layer<'a> {
 struct Built {
     image: String,
     host: bool,
-    layers: Vec<std::path::PathBuf>,
+    layers: Vec<PathBuf>,
 }
 
 impl Arguments {
@@ -77,19 +96,8 @@ impl Arguments {
         match self {
             Arguments::Ls { format } => list(&store()?.list()?, format)?,
             Arguments::Build { images, format, verbose } => build(place, images, format, verbose)?,
-            Arguments::Rm { layers } => {
-                let store = store()?;
-                let keys = layers.iter().map(|layer| store.find(layer)).collect::<Result<Vec<Key>, _>>();
-                let mut gone = Vec::new();
-                for key in keys.map_err(unknown)? {
-                    // It may have stood on one that was named before it.
-                    if !gone.contains(&key) {
-                        gone.extend(store.remove(&key)?);
-                    }
-                }
-                let lines: String = gone.iter().map(|key| format!("{}\n", key.short())).collect();
-                terminal::data(&lines).map_err(|e| Failure::io("write", e))?;
-            }
+            Arguments::Import { name, source, format } => import(&name, &source, format)?,
+            Arguments::Rm { names } => remove(&names)?,
             Arguments::Prune { unused_for, most, format } => {
                 let all = unused_for.is_none() && most.is_none();
                 let unused_for = if all { Some(Duration::ZERO) } else { unused_for };
@@ -111,9 +119,70 @@ fn store() -> Result<Store, Failure> {
     Ok(Store::open(folders::cache()?)?)
 }
 
-/// A layer that is not there is the caller's mistake.
-fn unknown(fault: testbed::Fault) -> Failure {
-    Failure::call(fault.to_string()).hint("`testbed image ls` lists the layers that there are")
+/// Removes what is named: an imported image, or else a layer.
+fn remove(names: &[String]) -> Result<(), Failure> {
+    let store = store()?;
+    let imported: Vec<String> = store.imported()?.into_iter().map(|image| image.name).collect();
+    let (images, layers): (Vec<&String>, Vec<&String>) =
+        names.iter().partition(|name| imported.contains(name));
+    let keys = layers.iter().map(|layer| store.find(layer)).collect::<Result<Vec<Key>, _>>();
+    // One that is not there is the caller's mistake.
+    let keys = keys.map_err(|fault| {
+        let hint = "`testbed image ls` lists the images and layers that there are";
+        Failure::call(fault.to_string()).hint(hint)
+    })?;
+    let mut gone = Vec::new();
+    let mut lines = String::new();
+    for (position, name) in images.iter().enumerate() {
+        if !images[..position].contains(name) {
+            gone.extend(store.remove_imported(name)?);
+            lines += &format!("{name}\n");
+        }
+    }
+    for key in keys {
+        // It may have stood on one that was named before it.
+        if !gone.contains(&key) {
+            gone.extend(store.remove(&key)?);
+        }
+    }
+    lines.extend(gone.iter().map(|key| format!("{}\n", key.short())));
+    terminal::data(&lines).map_err(|e| Failure::io("write", e))
+}
+
+fn import(name: &str, source: &Path, format: Format) -> Result<(), Failure> {
+    let mut input = std::io::stdin();
+    let from_input = source == Path::new("-");
+    if from_input && input.is_terminal() {
+        return Err(Failure::call("an archive cannot come from the terminal")
+            .hint("`docker export CONTAINER | testbed image import NAME -`"));
+    }
+    let source = if from_input {
+        Source::Stream { reader: &mut input, shown: "standard input" }
+    } else {
+        Source::Path(source)
+    };
+    let store = store()?;
+    let imported = store.import(name, source, &mut |progress| images::tell(progress));
+    let image = imported.map_err(|fault| match fault.kind {
+        FaultKind::Invalid | FaultKind::NotFound => {
+            let failure = Failure::call(fault.to_string());
+            fault.hint.into_iter().fold(failure, Failure::hint)
+        }
+        _ => fault.into(),
+    })?;
+    if format == Format::Json {
+        return write_json(&image);
+    }
+    let layers = store.list()?;
+    let layers = layers.iter().filter(|layer| image.layers.contains(&layer.meta.key));
+    let bytes = layers.map(|layer| layer.meta.size).sum();
+    let text = format!("{name}: {}, {}\n", counted(image.layers.len()), size(bytes));
+    terminal::data(&text).map_err(|e| Failure::io("write", e))
+}
+
+/// `1 layer`, `2 layers`.
+fn counted(layers: usize) -> String {
+    format!("{layers} {}", if layers == 1 { "layer" } else { "layers" })
 }
 
 /// `7.5 MiB`, to be read and compared, not to be read back.
@@ -141,7 +210,8 @@ fn list(layers: &[Listed], format: Format) -> Result<(), Failure> {
         |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     if format == Format::Json {
         let layers = layers.iter();
-        let layers = layers.map(|l| Layer { meta: &l.meta, used: seconds(l.used), in_use: l.in_use });
+        let layers =
+            layers.map(|l| Layer { meta: &l.meta, used: seconds(l.used), in_use: l.in_use, names: &l.names });
         return write_json(&layers.collect::<Vec<_>>());
     }
     let now = seconds(SystemTime::now());
@@ -153,9 +223,18 @@ fn list(layers: &[Listed], format: Format) -> Result<(), Failure> {
         };
         let meta = &layer.meta;
         let parent = meta.below.first().map_or("", Key::short).to_owned();
-        vec![meta.key.short().to_owned(), size(meta.size), used, meta.base.clone(), parent, meta.step.clone()]
+        let names = layer.names.join(", ");
+        vec![
+            meta.key.short().to_owned(),
+            size(meta.size),
+            used,
+            names,
+            meta.base.clone(),
+            parent,
+            meta.step.clone(),
+        ]
     });
-    let text = terminal::table(&["LAYER", "SIZE", "USED", "BASE", "ON", "STEP"], rows);
+    let text = terminal::table(&["LAYER", "SIZE", "USED", "NAME", "BASE", "ON", "STEP"], rows);
     terminal::data(&text).map_err(|e| Failure::io("write", e))
 }
 
@@ -193,8 +272,7 @@ fn build(place: &Place, mut names: Vec<String>, format: Format, verbose: bool) -
     }
     let lines = built.iter().map(|Built { image, host, layers }| {
         let below = if *host { ", on the host's root" } else { "" };
-        let word = if layers.len() == 1 { "layer" } else { "layers" };
-        format!("{image}: {} {word}{below}\n", layers.len())
+        format!("{image}: {}{below}\n", counted(layers.len()))
     });
     terminal::data(&lines.collect::<String>()).map_err(|e| Failure::io("write", e))
 }

@@ -103,6 +103,111 @@ fn a_failed_build_shows_the_end_of_its_log_and_leaves_no_layer() {
     assert!(failed.stderr.contains("within 0.3 s") && failed.stderr.contains("\nbegun\n"), "{failed:?}");
 }
 
+/// Packs a root file system with a shell in it: the archives `root.tar`, and `small.tar` without one.
+const ROOT: &str = r#"
+set -e
+mkdir -p root/etc
+echo first > root/etc/word
+tar -C root -cf small.tar .
+cp -L --parents /bin/sh /bin/cat $(ldd /bin/sh /bin/cat | grep -o '/[^ ]*' | sort -u | grep -v :) root/
+tar -C root -cf root.tar .
+"#;
+
+/// The command, with a store in its folder and a file of it as input.
+fn fed(folder: &Folder, arguments: &[&str], input: &str) -> Called {
+    let store = folder.path().join("store");
+    let input = std::fs::File::open(folder.path().join(input)).unwrap();
+    Called::from(folder.command(arguments).env("TESTBED_CACHE", store).stdin(input).output().unwrap())
+}
+
+#[test]
+fn an_imported_image_is_one_of_every_testbed() {
+    let Some(_) = User::new() else { return };
+    let folder = Folder::with(
+        "[machines]\nm.image = 'appliance'\nn.image = 'on-it'\n\
+         [images.on-it]\nbase = 'appliance'\nfiles = { '/etc/more' = { content = 'and more' } }\n\
+         [[tests]]\nname = 'word'\non = 'm'\nrun = 'read -r word < /etc/word; test $word = first'\n\
+         [[tests]]\nname = 'more'\non = 'n'\nrun = 'cat /etc/word /etc/more; exit 1'\n",
+    );
+    let unknown = call(&folder, &["check"]);
+    assert_eq!(unknown.code, Some(2), "{unknown:?}");
+    assert!(unknown.stderr.contains("no image `appliance`"), "{unknown:?}");
+    assert!(!folder.path().join("store").exists(), "checking makes no store");
+
+    let made = Command::new("sh").args(["-c", ROOT]).current_dir(folder.path()).status().unwrap();
+    assert!(made.success());
+    let imported = fed(&folder, &["image", "import", "appliance", "-"], "root.tar");
+    assert_eq!(imported.code, Some(0), "{imported:?}");
+    assert!(imported.text().starts_with("appliance: 1 layer, "), "{imported:?}");
+    assert_eq!(call(&folder, &["check"]).code, Some(0));
+    let plan = call(&folder, &["plan"]).text();
+    assert!(plan.contains("the imported image appliance"), "{plan}");
+    let ran = call(&folder, &["run"]);
+    assert_eq!(
+        (ran.word("word").as_deref(), ran.word("more").as_deref()),
+        (Some("ok"), Some("FAIL")),
+        "{ran:?}"
+    );
+    assert!(ran.text().contains("first\n") && ran.text().contains("and more"), "{ran:?}");
+
+    let found = layers(&folder);
+    let named = found.iter().find(|layer| layer["names"][0] == "appliance").unwrap();
+    let text = call(&folder, &["image", "ls"]).text();
+    assert!(
+        text.lines().any(|line| line.contains(" appliance ") && line.contains("unpack standard input")),
+        "{text}"
+    );
+    let key = named["key"].as_str().unwrap();
+    let held = call(&folder, &["image", "rm", key]);
+    assert_eq!(held.code, Some(3), "{held:?}");
+    assert!(held.stderr.contains("`testbed image rm appliance`"), "{held:?}");
+    assert_eq!(call(&folder, &["image", "prune"]).code, Some(0));
+    assert_eq!(layers(&folder).len(), 1);
+
+    // Another image comes in its place; what cannot be one leaves it alone.
+    folder.write("bad.tar", "this is no archive");
+    for (source, code) in [("bad.tar", 3), ("none.tar", 2)] {
+        assert_eq!(call(&folder, &["image", "import", "appliance", source]).code, Some(code), "{source}");
+    }
+    assert_eq!(call(&folder, &["image", "import", "a/b", "small.tar"]).code, Some(2));
+    let report = call(&folder, &["image", "import", "appliance", "small.tar", "--format", "json"]);
+    let report: Value = serde_json::from_str(&report.text()).unwrap();
+    assert_ne!(report["layers"][0], named["key"]);
+    let unknown = call(&folder, &["image", "rm", "applianc"]);
+    assert!(unknown.code == Some(2) && unknown.stderr.contains("image ls"), "{unknown:?}");
+    let gone = call(&folder, &["image", "rm", "appliance"]);
+    assert_eq!((gone.code, gone.text().lines().next()), (Some(0), Some("appliance")), "{gone:?}");
+    let after = call(&folder, &["check"]);
+    assert_eq!(after.code, Some(2), "{after:?}");
+}
+
+#[test]
+fn an_imported_image_in_use_stays() {
+    let Some(_) = User::new() else { return };
+    let folder = Folder::with(
+        "[machines.m]\nimage = 'root'\n[[tests]]\nname = 't'\non = 'm'\nrun = 'read -r x < /dev/zero'\n",
+    );
+    let made = Command::new("sh").args(["-c", ROOT]).current_dir(folder.path()).status().unwrap();
+    assert!(made.success());
+    assert_eq!(call(&folder, &["image", "import", "root", "root.tar"]).code, Some(0));
+    let store = folder.path().join("store");
+    let mut running = folder.command(&["run"]).env("TESTBED_CACHE", store).spawn().unwrap();
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while layers(&folder)[0]["in_use"] != true {
+        assert!(std::time::Instant::now() < end, "the layer of a running testbed is not in use");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let refused = call(&folder, &["image", "rm", "root"]);
+    assert_eq!(refused.code, Some(3), "{refused:?}");
+    assert!(
+        refused.stderr.contains("is in use") && refused.stderr.contains("stop the testbeds"),
+        "{refused:?}"
+    );
+    assert_eq!(layers(&folder)[0]["names"][0], "root");
+    running.kill().unwrap();
+    running.wait().unwrap();
+}
+
 /// Writes an OCI image with a shell in it, in the folder `image`.
 const LAYOUT: &str = r#"
 set -e

@@ -34,7 +34,7 @@ impl fmt::Display for Key {
 /// A text is not the name of a layer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not the key of a layer: 64 hexadecimal digits")]
-pub struct NotAKey(String);
+pub struct NotAKey(pub(super) String);
 
 impl TryFrom<String> for Key {
     type Error = NotAKey;

@@ -1,7 +1,7 @@
 //! What machines' root file systems are made of.
 //!
 //! ```text
-//! spec::Image ─► base:  host | folder | tar | OCI layout | debian:CODENAME | another image
+//! spec::Image ─► base:  host | folder | tar | OCI layout | debian:CODENAME | imported | another image
 //!                steps: packages, files, run        each a layer ─► Resolved: folders for overlay
 //! ```
 //!
@@ -14,7 +14,10 @@ mod copy;
 mod debian;
 mod files;
 mod identity;
+mod import;
+mod imported;
 mod key;
+mod layering;
 mod merged;
 mod oci;
 mod opaque;
@@ -24,10 +27,13 @@ mod sources;
 mod store;
 mod tree;
 mod unpack;
+mod workplace;
 
 pub(crate) use debian::archives as debian_archives;
 
 pub use build::{Builder, EngineBuilder, Job};
+pub use import::Source;
+pub use imported::{Imported, imported_names};
 pub use key::{Key, NotAKey};
 pub use resolve::{Options, Progress, Resolved};
 pub use store::{Collect, Layers, Listed, Meta, Store};

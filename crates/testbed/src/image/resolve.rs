@@ -1,23 +1,19 @@
 //! From an image of the checked model to folders that a machine's root is made of.
 
 use super::build::{Builder, Job};
-use super::compression::decompressed;
-use super::copy::copy_in;
 use super::debian::Recipe;
-use super::identity::{add_folder_versions, add_host, add_version};
-use super::key::{Inputs, Key};
-use super::merged::{Attributes, Merged};
+use super::identity::add_host;
+use super::key::Inputs;
+use super::layering::Layering;
+use super::merged::Merged;
 use super::oci::Layout;
-use super::store::{Layers, Store, Wanted};
-use super::unpack::{Whiteouts, unpack};
+use super::store::{Layers, Store};
 use super::{files, store};
 use crate::spec::{Base, Deadlines, Image, Step, Testbed};
 use std::io::Write;
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-use testbed_agent::launch::IDS;
+use std::time::Duration;
 use testbed_agent::{Doing as _, Fault, FaultKind};
 
 /// What building depends on beside the file: the library reads no environment.
@@ -138,7 +134,11 @@ impl Write for Report<'_, '_> {
     }
 }
 
-impl Report<'_, '_> {
+impl<'a, 'p> Report<'a, 'p> {
+    pub(super) fn new(progress: &'a mut (dyn FnMut(Progress<'_>) + 'p)) -> Report<'a, 'p> {
+        Report { progress, tail: Vec::new() }
+    }
+
     /// Runs a job that must succeed.
     pub(super) fn run(&mut self, builder: &dyn Builder, job: &Job<'_>, what: &str) -> Result<(), Fault> {
         let result = builder.run(job, self);
@@ -167,9 +167,10 @@ impl Resolver<'_, '_> {
                 let missing = || Fault::new(FaultKind::NotFound, format!("no image `{name}`"));
                 self.image(self.testbed.image(name).ok_or_else(missing)?)?
             }
-            Base::Folder(path) => self.folder(image, path)?,
-            Base::Tar(path) => self.tar(image, path)?,
-            Base::Oci(path) => self.oci(image, path)?,
+            Base::Folder(path) => self.layering(image).folder(path)?,
+            Base::Tar(path) => self.layering(image).tar(path)?,
+            Base::Oci(path) => self.layering(image).layout(Layout::read(path)?)?,
+            Base::Imported(name) => self.store.hold_imported(name)?,
             Base::Debian(codename) => self.debian(image, codename)?,
         };
         for (name, value) in image.env() {
@@ -182,88 +183,14 @@ impl Resolver<'_, '_> {
         Ok(resolved)
     }
 
-    /// Puts a layer on top, building it first if there is none.
-    fn layer(
-        &mut self,
-        image: &Image,
-        key: Key,
-        step: &str,
-        resolved: &mut Resolved,
-        make: &mut dyn FnMut(&Path, &Resolved, &mut Report<'_, '_>) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
-        let base = base_name(image, self.testbed);
-        let wanted = Wanted { key, base: &base, step: step.to_owned(), below: resolved.guard.keys() };
-        let below = &*resolved;
-        let held = self.store.hold_or_build(&wanted, &mut |folder| {
-            let image = image.name();
-            let started = Instant::now();
-            (self.progress)(Progress::Building { image, step });
-            let mut report = Report { progress: &mut *self.progress, tail: Vec::new() };
-            make(folder, below, &mut report)?;
-            (self.progress)(Progress::Built { image, step, took: started.elapsed() });
-            Ok(())
-        })?;
-        resolved.guard.put_on_top(held);
-        Ok(())
-    }
-
-    fn folder(&mut self, image: &Image, source: &Path) -> Result<Resolved, Fault> {
-        let mut inputs = Inputs::of("folder", None);
-        inputs.add(source.as_os_str().as_bytes());
-        add_folder_versions(&mut inputs, source)?;
-        let mut resolved = Resolved::default();
-        let step = format!("copy {}", source.display());
-        self.layer(image, inputs.key(), &step, &mut resolved, &mut |folder, _, _| {
-            let shown = source.display().to_string();
-            let top = source.metadata().doing_to("read", &shown)?;
-            let layer = Merged::open(&folder.join("upper"), []).doing("open a layer")?;
-            copy_in(source, &layer, Path::new("/"), &|metadata| inside(metadata, &top))
-                .doing_to("copy", &shown)?;
-            Ok(())
-        })?;
-        Ok(resolved)
-    }
-
-    fn tar(&mut self, image: &Image, archive: &Path) -> Result<Resolved, Fault> {
-        let shown = archive.display().to_string();
-        let mut inputs = Inputs::of("tar", None);
-        inputs.add(archive.as_os_str().as_bytes());
-        add_version(&mut inputs, &archive.metadata().doing_to("read", &shown)?);
-        let mut resolved = Resolved::default();
-        let step = format!("unpack {shown}");
-        self.layer(image, inputs.key(), &step, &mut resolved, &mut |folder, _, _| {
-            let file = std::fs::File::open(archive).doing_to("open", &shown)?;
-            let layer = Merged::open(&folder.join("upper"), []).doing("open a layer")?;
-            unpack(decompressed(file).doing_to("read", &shown)?, &layer, Whiteouts::Plain)?;
-            Ok(())
-        })?;
-        Ok(resolved)
-    }
-
-    fn oci(&mut self, image: &Image, folder: &Path) -> Result<Resolved, Fault> {
-        let layout = Layout::read(folder).map_err(|fault| match fault.path {
-            Some(_) => fault,
-            None => fault.at(folder.display().to_string()),
-        })?;
-        let mut resolved = Resolved::default();
-        for blob in &layout.layers {
-            let mut inputs = Inputs::of("oci", resolved.guard.top().map(|meta| &meta.key));
-            inputs.add(&blob.sha256);
-            let step = format!("unpack layer {}", &blob.sha256[..12]);
-            self.layer(image, inputs.key(), &step, &mut resolved, &mut |folder, below, _| {
-                let layer =
-                    Merged::open(&folder.join("upper"), below.guard.paths().iter().map(PathBuf::as_path))
-                        .doing("open a layer")?;
-                layout.read_layer(blob, |bytes| {
-                    unpack(decompressed(bytes).doing("read a layer of the image")?, &layer, Whiteouts::Oci)
-                })?;
-                Ok(())
-            })?;
+    /// What puts layers below and on this image.
+    fn layering<'b>(&'b mut self, image: &'b Image) -> Layering<'b, 'b> {
+        Layering {
+            store: self.store,
+            image: image.name(),
+            base: base_name(image, self.testbed),
+            progress: &mut *self.progress,
         }
-        resolved.env = layout.env;
-        resolved.workdir = layout.workdir;
-        resolved.user = layout.user;
-        Ok(resolved)
     }
 
     fn debian(&mut self, image: &Image, codename: &str) -> Result<Resolved, Fault> {
@@ -273,7 +200,7 @@ impl Resolver<'_, '_> {
         let mut resolved = Resolved::default();
         let (builder, options) = (self.builder, self.options);
         let step = format!("build debian:{codename}");
-        self.layer(image, inputs.key(), &step, &mut resolved, &mut |folder, _, report| {
+        self.layering(image).layer(inputs.key(), &step, &mut resolved, &mut |folder, _, report| {
             recipe.build(folder, builder, options, report)?;
             Ok(())
         })?;
@@ -296,7 +223,7 @@ impl Resolver<'_, '_> {
                 files::add_inputs(&mut inputs, entries)?;
                 let targets: Vec<&str> = entries.iter().map(crate::spec::FileEntry::target).collect();
                 let what = format!("put {}", targets.join(", "));
-                self.layer(image, inputs.key(), &what, resolved, &mut |folder, below, _| {
+                self.layering(image).layer(inputs.key(), &what, resolved, &mut |folder, below, _| {
                     let mut layers = below.guard.paths();
                     layers.extend(below.host.then(|| PathBuf::from("/")));
                     let layer = Merged::open(&folder.join("upper"), layers.iter().map(PathBuf::as_path))
@@ -313,7 +240,7 @@ impl Resolver<'_, '_> {
                 let what = format!("install {}", packages.join(", "));
                 let mut program = words(&["/bin/sh", "-c", STEP, "sh", "/bin/sh", "-c", PACKAGES, "sh"]);
                 program.extend(packages.iter().cloned());
-                self.layer(image, inputs.key(), &what, resolved, &mut |folder, below, report| {
+                self.layering(image).layer(inputs.key(), &what, resolved, &mut |folder, below, report| {
                     run(folder, below, &program, builder, options, report, &what)
                 })
             }
@@ -324,7 +251,7 @@ impl Resolver<'_, '_> {
                 }
                 let what = format!("run {}", text.lines().next().unwrap_or_default());
                 let program = words(&["/bin/sh", "-c", STEP, "sh", "/bin/sh", "-c", text]);
-                self.layer(image, inputs.key(), &what, resolved, &mut |folder, below, report| {
+                self.layering(image).layer(inputs.key(), &what, resolved, &mut |folder, below, report| {
                     run(folder, below, &program, builder, options, report, &what)
                 })
             }
@@ -380,28 +307,13 @@ fn inherit_root(upper: &Path, below: &Resolved) -> Result<(), Fault> {
     std::fs::set_permissions(upper, permissions).doing_to("prepare", upper.display().to_string())
 }
 
-/// Whose a file of a folder is inside: root's if it belongs to whoever owns the folder itself, so that a tree that a
-/// user unpacked is a system; as it is otherwise, and nobody's if machines have no such id.
-fn inside(metadata: &std::fs::Metadata, top: &std::fs::Metadata) -> Attributes {
-    const NOBODY: u32 = 65534;
-    let id = |id: u32, top: u32| match id {
-        id if id == top => 0,
-        id if id < IDS => id,
-        _ => NOBODY,
-    };
-    Attributes {
-        mode: metadata.mode() & 0o7777,
-        uid: id(metadata.uid(), top.uid()),
-        gid: id(metadata.gid(), top.gid()),
-    }
-}
-
 /// The base at the end of a chain of images, as people write it.
 fn base_name(image: &Image, testbed: &Testbed) -> String {
     match image.base() {
         Base::Host => "host".to_owned(),
         Base::Debian(codename) => format!("debian:{codename}"),
         Base::Folder(path) | Base::Tar(path) | Base::Oci(path) => path.display().to_string(),
+        Base::Imported(name) => name.clone(),
         Base::Image(name) => {
             testbed.image(name).map_or_else(|| name.clone(), |below| base_name(below, testbed))
         }

@@ -5,7 +5,9 @@
 //! layers/KEY/root/     the tree, owners as inside: 0 to 65535
 //! layers/KEY/meta.json what it is made of
 //! locks/KEY            shared by who uses the layer, exclusive to who builds or removes it; its time: last use
+//! images/NAME          the layers that an imported name stands for
 //! tmp/KEY/             a layer that is being built; belongs to whoever holds the lock
+//! tmp/import-…/        what is being taken apart; belongs to whoever holds a lock on the folder itself
 //! ```
 //!
 //! All locks are flock(2), so they end with whoever held them, however that went. A layer appears whole or not at
@@ -13,6 +15,7 @@
 //! stands on what it was built on.
 
 use super::key::{Key, NotAKey};
+use super::workplace::Workplace;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -30,7 +33,7 @@ const FORMAT: u32 = 1;
 /// Layers, shared by all testbeds of a user.
 #[derive(Clone, Debug)]
 pub struct Store {
-    path: PathBuf,
+    pub(super) path: PathBuf,
 }
 
 /// What is known about a layer; `meta.json`.
@@ -59,6 +62,8 @@ pub struct Listed {
     pub used: SystemTime,
     /// Somebody uses it now.
     pub in_use: bool,
+    /// The imported images that it is the top of.
+    pub names: Vec<String>,
 }
 
 /// Layers in use: none of them is removed while this, or a clone of it, lives.
@@ -118,7 +123,7 @@ impl Store {
         let store = Store { path: path.into() };
         let shown = store.path.display().to_string();
         private_folder(&store.path).doing_to("make the layer store", &shown)?;
-        for part in ["layers", "locks", "tmp"] {
+        for part in ["layers", "locks", "images", "tmp"] {
             private_folder(&store.path.join(part)).doing_to("make the layer store", &shown)?;
         }
         store.settle_format()?;
@@ -144,7 +149,7 @@ impl Store {
                         .hint("update testbed, or give it another cache folder"))
                 }
                 _ => {
-                    // Layers can always be built again.
+                    // Layers can be built again, but for those of imported images, which stay.
                     self.collect(&Collect { unused_for: Some(Duration::ZERO), most_bytes: None })?;
                     self.write_format(&path)
                 }
@@ -161,9 +166,13 @@ impl Store {
     /// Removes what builders left that are no more.
     fn sweep(&self) -> Result<(), Fault> {
         for name in names(&self.path.join("tmp"))? {
-            let Ok(key) = Key::try_from(name) else { continue };
-            if let Some(_lock) = self.try_exclusive(&key)? {
-                remove_tree(&self.temporary(&key))?;
+            match Key::try_from(name) {
+                Ok(key) => {
+                    if let Some(_lock) = self.try_exclusive(&key)? {
+                        remove_tree(&self.temporary(&key))?;
+                    }
+                }
+                Err(NotAKey(name)) => Workplace::sweep(&self.path.join("tmp").join(name))?,
             }
         }
         Ok(())
@@ -298,6 +307,7 @@ impl Store {
     /// # Errors
     /// The store cannot be read.
     pub fn list(&self) -> Result<Vec<Listed>, Fault> {
+        let images = self.imported()?;
         let mut found = Vec::new();
         for name in names(&self.path.join("layers"))? {
             let Ok(key) = Key::try_from(name) else { continue };
@@ -309,7 +319,9 @@ impl Store {
             };
             let used = self.lock_path(&key).metadata().and_then(|lock| lock.modified());
             let in_use = self.try_exclusive(&key)?.is_none();
-            found.push(Listed { meta, used: used.unwrap_or(SystemTime::UNIX_EPOCH), in_use });
+            let names = images.iter().filter(|image| image.layers.first() == Some(&key));
+            let names = names.map(|image| image.name.clone()).collect();
+            found.push(Listed { meta, used: used.unwrap_or(SystemTime::UNIX_EPOCH), in_use, names });
         }
         found.sort_by(|a, b| b.used.cmp(&a.used).then_with(|| a.meta.key.cmp(&b.meta.key)));
         Ok(found)
@@ -337,25 +349,26 @@ impl Store {
     /// Removes a layer and all that stand on it.
     ///
     /// # Errors
-    /// [`FaultKind::State`] if one of them is in use: then nothing is removed.
+    /// [`FaultKind::State`] if one of them is in use, or an imported image is made of it: then nothing is removed.
     pub fn remove(&self, key: &Key) -> Result<Vec<Key>, Fault> {
         let layers = self.list()?;
         if !layers.iter().any(|layer| layer.meta.key == *key) {
             return Err(Fault::new(FaultKind::NotFound, format!("no layer `{}`", key.short())));
         }
-        let mut doomed: Vec<&Listed> =
-            layers.iter().filter(|layer| layer.meta.key == *key || layer.meta.below.contains(key)).collect();
+        let mut doomed = standing_on(key, &layers);
+        // Who holds one of the others holds this one too.
+        if let Some(image) = self.imported()?.iter().find(|image| image.layers.contains(key)) {
+            let what =
+                format!("remove layer {}: the imported image `{}` is made of it", key.short(), image.name);
+            let hint = format!("`testbed image rm {}` removes that", image.name);
+            return Err(Fault::new(FaultKind::State, what).hint(hint));
+        }
         if let Some(used) = doomed.iter().find(|layer| layer.in_use) {
             let what = format!("remove layer {}: {} is in use", key.short(), used.meta.key.short());
             return Err(Fault::new(FaultKind::State, what).hint("stop the testbeds that use it"));
         }
         top_first(&mut doomed);
-        let mut removed = Vec::new();
-        for layer in doomed {
-            if self.remove_one(&layer.meta.key)? {
-                removed.push(layer.meta.key.clone());
-            }
-        }
+        let removed = self.remove_each(doomed.iter().map(|layer| &layer.meta.key))?;
         if removed.last() == Some(key) {
             Ok(removed)
         } else {
@@ -364,8 +377,19 @@ impl Store {
         }
     }
 
+    /// Removes those of these layers that nothing keeps.
+    pub(super) fn remove_each<'k>(&self, keys: impl IntoIterator<Item = &'k Key>) -> Result<Vec<Key>, Fault> {
+        let mut removed = Vec::new();
+        for key in keys {
+            if self.remove_one(key)? {
+                removed.push(key.clone());
+            }
+        }
+        Ok(removed)
+    }
+
     /// Removes what nobody uses, longest unused first, as far as `what` says. What a layer stands on goes after it,
-    /// and only with it. Returns what went.
+    /// and only with it. Imported images stay. Returns what went.
     ///
     /// # Errors
     /// The store cannot be read or written.
@@ -374,7 +398,9 @@ impl Store {
         let now = SystemTime::now();
         let mut bytes: u64 = layers.iter().map(|layer| layer.meta.size).sum();
         let mut left: HashSet<&Key> = layers.iter().map(|layer| &layer.meta.key).collect();
-        let mut order: Vec<&Listed> = layers.iter().filter(|layer| !layer.in_use).collect();
+        let images = self.imported()?;
+        let kept = |layer: &&Listed| images.iter().any(|image| image.layers.contains(&layer.meta.key));
+        let mut order: Vec<&Listed> = layers.iter().filter(|layer| !layer.in_use && !kept(layer)).collect();
         top_first(&mut order);
         order.sort_by_key(|layer| layer.used);
         let mut removed = Vec::new();
@@ -401,10 +427,13 @@ impl Store {
         Ok(removed)
     }
 
-    /// Removes a layer unless somebody uses it or another stands on it.
+    /// Removes a layer unless somebody uses it, another stands on it, or an imported image is made of it.
     fn remove_one(&self, key: &Key) -> Result<bool, Fault> {
         let Some(_lock) = self.try_exclusive(key)? else { return Ok(false) };
-        // Whoever builds on a layer holds it: with the lock held, no new one can come.
+        // Whoever builds on a layer, or gives it a name, holds it: with the lock held, no new one can come.
+        if self.imported()?.iter().any(|image| image.layers.contains(key)) {
+            return Ok(false);
+        }
         for name in names(&self.path.join("layers"))? {
             let Ok(other) = Key::try_from(name) else { continue };
             match read_meta(&self.layer(&other)) {
@@ -432,12 +461,17 @@ pub struct Collect {
     pub most_bytes: Option<u64>,
 }
 
+/// A layer and all that stand on it.
+pub(super) fn standing_on<'l>(key: &Key, layers: &'l [Listed]) -> Vec<&'l Listed> {
+    layers.iter().filter(|layer| layer.meta.key == *key || layer.meta.below.contains(key)).collect()
+}
+
 /// A layer that stands on another comes before it.
-fn top_first(layers: &mut [&Listed]) {
+pub(super) fn top_first(layers: &mut [&Listed]) {
     layers.sort_by_key(|layer| std::cmp::Reverse(layer.meta.below.len()));
 }
 
-fn wait_for(lock: &File, operation: FlockOperation) -> Result<(), Fault> {
+pub(super) fn wait_for(lock: &File, operation: FlockOperation) -> Result<(), Fault> {
     loop {
         match flock(lock, operation) {
             Ok(()) => return Ok(()),
@@ -447,7 +481,7 @@ fn wait_for(lock: &File, operation: FlockOperation) -> Result<(), Fault> {
     }
 }
 
-fn private_folder(path: &Path) -> io::Result<()> {
+pub(super) fn private_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     let metadata = path.metadata()?;
     if metadata.mode() & 0o077 != 0 {
@@ -468,7 +502,7 @@ fn read_meta(layer: &Path) -> Result<Meta, Fault> {
 }
 
 /// The names in a folder of the store.
-fn names(folder: &Path) -> Result<Vec<String>, Fault> {
+pub(super) fn names(folder: &Path) -> Result<Vec<String>, Fault> {
     let shown = folder.display().to_string();
     let entries = folder.read_dir().doing_to("read", &shown)?;
     let mut names = Vec::new();

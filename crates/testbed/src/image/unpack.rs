@@ -14,7 +14,7 @@ use testbed_agent::{Doing as _, Fault, FaultKind};
 /// The most entries of one archive.
 const MOST_ENTRIES: u64 = 5_000_000;
 /// The most bytes of all files of one archive: what expands to more is no root file system, but an attack.
-const MOST_BYTES: u64 = 64 << 30;
+pub(super) const MOST_BYTES: u64 = 64 << 30;
 
 /// Whether names that begin with `.wh.` are files or say what is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -306,6 +306,7 @@ fn planned_image(image: &Image, testbed: &Testbed) -> PlannedImage {
             Base::Folder(path) => format!("the folder {}", path.display()),
             Base::Tar(path) => format!("the tar file {}", path.display()),
             Base::Oci(path) => format!("the OCI layout {}", path.display()),
+            Base::Imported(name) => format!("the imported image {name}"),
             Base::Image(name) => format!("the image {name}"),
         },
         why: if wanted.is_empty() {

@@ -28,12 +28,18 @@ pub trait Files {
 
     /// The names in a folder, sorted. Empty if it cannot be read.
     fn list(&self, folder: &Path) -> Vec<String>;
+
+    /// The names of images that were imported, sorted.
+    fn images(&self) -> &[String] {
+        &[]
+    }
 }
 
 /// The files of this computer.
 #[derive(Clone, Debug)]
 pub struct HostFiles {
     folder: PathBuf,
+    images: Vec<String>,
 }
 
 impl HostFiles {
@@ -42,7 +48,15 @@ impl HostFiles {
     /// # Errors
     /// The folder has no absolute path: it is not there, or cannot be reached.
     pub fn new(folder: impl AsRef<Path>) -> io::Result<HostFiles> {
-        Ok(HostFiles { folder: folder.as_ref().canonicalize()? })
+        Ok(HostFiles { folder: folder.as_ref().canonicalize()?, images: Vec::new() })
+    }
+
+    /// With these images, as [`crate::image::imported_names`] finds them: where the store is, only the caller knows.
+    #[must_use]
+    pub fn with_images(mut self, mut names: Vec<String>) -> HostFiles {
+        names.sort();
+        self.images = names;
+        self
     }
 }
 
@@ -67,6 +81,10 @@ impl Files for HostFiles {
         names.sort();
         names
     }
+
+    fn images(&self) -> &[String] {
+        &self.images
+    }
 }
 
 /// A fixed set of files: for tests, and for checking a text alone.
@@ -74,13 +92,15 @@ impl Files for HostFiles {
 pub struct FixedFiles {
     folder: PathBuf,
     files: BTreeMap<PathBuf, FileKind>,
+    images: Vec<String>,
 }
 
 impl FixedFiles {
     /// No files; relative paths start from this folder.
     pub fn new(folder: impl Into<PathBuf>) -> FixedFiles {
         let folder = folder.into();
-        FixedFiles { files: BTreeMap::from([(folder.clone(), FileKind::Folder)]), folder }
+        let files = BTreeMap::from([(folder.clone(), FileKind::Folder)]);
+        FixedFiles { files, folder, images: Vec::new() }
     }
 
     /// With something at this path, and folders above it.
@@ -105,6 +125,14 @@ impl FixedFiles {
     pub fn executable(self, path: impl AsRef<Path>) -> FixedFiles {
         self.with(path, FileKind::File { executable: true })
     }
+
+    /// With an imported image.
+    #[must_use]
+    pub fn image(mut self, name: &str) -> FixedFiles {
+        self.images.push(name.to_owned());
+        self.images.sort();
+        self
+    }
 }
 
 impl Files for FixedFiles {
@@ -120,6 +148,10 @@ impl Files for FixedFiles {
         let folder = plain(folder);
         let inside = self.files.keys().filter(|path| path.parent() == Some(&folder));
         inside.filter_map(|path| path.file_name()?.to_str().map(str::to_owned)).collect()
+    }
+
+    fn images(&self) -> &[String] {
+        &self.images
     }
 }
 

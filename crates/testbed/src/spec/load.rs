@@ -45,11 +45,20 @@ pub enum LoadError {
 }
 
 /// Reads and checks a file. `path` is the file, or the folder that holds a `testbed.toml`. What comes back beside the
-/// testbed are warnings.
+/// testbed are warnings. No image is known to be imported: [`load_with`] is told of them.
 ///
 /// # Errors
 /// The file cannot be read, or is wrong.
 pub fn load(path: impl AsRef<Path>) -> Result<(Testbed, Problems), LoadError> {
+    load_with(path, Vec::new())
+}
+
+/// As [`load`], where `images` names what was imported ([`crate::image::imported_names`]): `image` and `base` may stand
+/// for these, unless the file declares an image of that name.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_with(path: impl AsRef<Path>, images: Vec<String>) -> Result<(Testbed, Problems), LoadError> {
     let path = path.as_ref();
     let path = if path.is_dir() { path.join(FILE_NAME) } else { path.to_owned() };
     let read = |source| LoadError::Read { path: path.clone(), source };
@@ -58,7 +67,7 @@ pub fn load(path: impl AsRef<Path>) -> Result<(Testbed, Problems), LoadError> {
     let text = String::from_utf8(bytes)
         .map_err(|error| LoadError::NotText { path: path.clone(), at: error.utf8_error().valid_up_to() })?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let files = HostFiles::new(folder).map_err(read)?;
+    let files = HostFiles::new(folder).map_err(read)?.with_images(images);
     match check(&text, &path.display().to_string(), &files) {
         (Some(testbed), problems) => Ok((testbed, problems)),
         (None, problems) => Err(LoadError::Wrong { path, problems }),
@@ -95,7 +104,8 @@ pub(super) fn check_tree(
 }
 
 impl Testbed {
-    /// Reads and checks a file, or the `testbed.toml` in a folder. [`load`] tells the warnings too.
+    /// Reads and checks a file, or the `testbed.toml` in a folder. [`load`] tells the warnings too, and [`load_with`]
+    /// knows of imported images.
     ///
     /// # Errors
     /// The file cannot be read, or is wrong.

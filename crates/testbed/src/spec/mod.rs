@@ -31,12 +31,13 @@ pub use builder::{
     TestBuilder,
 };
 pub use files::{FileKind, Files, FixedFiles, HostFiles};
-pub use load::{FILE_NAME, LoadError, check, load};
+pub use load::{FILE_NAME, LoadError, check, load, load_with};
 pub use model::*;
 pub use problem::{Label, Place, Problem, ProblemKind, Problems, Severity};
 pub use reference::reference;
 pub use schema::schema;
 
-pub(crate) use lower::graph;
+pub(crate) use lower::{TAR_SUFFIXES, graph};
+pub(crate) use name::is_image_name;
 pub use quantity::{parse_duration, parse_size};
 pub(crate) use quantity::{print_duration, print_size};

@@ -9,6 +9,12 @@ pub(super) fn is_label(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
+/// Whether this can be the name of an image: letters, digits, `.`, `_` and `-`, the first a letter or digit.
+pub(crate) fn is_image_name(text: &str) -> bool {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(legal)
+}
+
 /// The host label nearest to a text, if anything of it can stay.
 pub(super) fn to_label(text: &str) -> Option<String> {
     let mut label = String::new();

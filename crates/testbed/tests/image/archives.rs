@@ -10,9 +10,9 @@ use testbed::image::{Resolved, Store};
 use testbed::{Fault, FaultKind};
 
 /// An entry: name, kind, target or content.
-type Entry<'a> = (&'a str, EntryType, &'a str);
+pub(crate) type Entry<'a> = (&'a str, EntryType, &'a str);
 
-fn tar(entries: &[Entry<'_>]) -> Vec<u8> {
+pub(crate) fn tar(entries: &[Entry<'_>]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (name, kind, text) in entries {
         let mut header = Header::new_gnu();
@@ -180,16 +180,17 @@ fn a_folder_becomes_a_layer_of_its_owner() {
     assert_ne!(image(&folder, "./root").unwrap().layers[0], first);
 }
 
-struct Layout<'a>(&'a Folder);
+/// An image in OCI layout, in the folder `oci`.
+pub(crate) struct Layout<'a>(pub(crate) &'a Folder);
 
 impl Layout<'_> {
-    fn blob(&self, bytes: &[u8]) -> String {
+    pub(crate) fn blob(&self, bytes: &[u8]) -> String {
         let digest = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         self.0.write(&format!("oci/blobs/sha256/{digest}"), bytes);
         format!(r#"{{"digest":"sha256:{digest}","size":{}"#, bytes.len())
     }
 
-    fn write(&self, layers: &[&str]) {
+    pub(crate) fn write(&self, layers: &[&str]) {
         let config = self.blob(
             br#"{"architecture":"amd64","os":"linux","config":{"Env":["A=1","PATH=/x"],"WorkingDir":"/w","User":"7:8"}}"#,
         );

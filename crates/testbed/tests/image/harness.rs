@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use testbed::Fault;
-use testbed::image::{Builder, Job, Options, Resolved, Store};
+use testbed::image::{Builder, Job, Options, Resolved, Store, imported_names};
 use testbed::spec::{HostFiles, Testbed, check};
 use testbed_agent::agent::Exit;
 
@@ -40,9 +40,9 @@ impl Drop for Folder {
     }
 }
 
-/// The testbed of a text, relative paths starting from `folder`.
+/// The testbed of a text, relative paths starting from `folder`, with what was imported to the store in there.
 pub(crate) fn testbed(folder: &Path, text: &str) -> Testbed {
-    let files = HostFiles::new(folder).unwrap();
+    let files = HostFiles::new(folder).unwrap().with_images(imported_names(&folder.join("s")).unwrap());
     let text = format!("{text}\n[machines.m]\nimage = \"i\"\n");
     let (testbed, problems) = check(&text, "testbed.toml", &files);
     testbed.unwrap_or_else(|| panic!("{problems:?}"))

@@ -5,4 +5,5 @@
 mod archives;
 mod cache;
 mod harness;
+mod import;
 mod machines;

@@ -5,8 +5,8 @@ use insta::assert_snapshot;
 use std::path::Path;
 use std::time::Duration;
 use testbed::spec::{
-    Base, Control, Expect, FileContent, Fresh, Kernel, Machine, On, Program, ReadyCondition, RightAction,
-    Step, Testbed,
+    Base, Control, Expect, FileContent, FixedFiles, Fresh, Kernel, Machine, On, Program, ReadyCondition,
+    RightAction, Step, Testbed, check,
 };
 
 const TALK: &str = r#"
@@ -259,6 +259,32 @@ fn images_come_after_their_bases_and_inherit_variables() {
     assert_eq!((files[0].mode(), files[0].owner()), (Some(0o600), Some("daemon")));
     assert_eq!(bed.image("folder").unwrap().base(), &Base::Folder("/bed/rootfs/".into()));
     assert_eq!(bed.image("oci").unwrap().base(), &Base::Oci("/bed/layout".into()));
+}
+
+#[test]
+fn imported_images_stand_for_themselves_unless_the_file_has_the_name() {
+    let files = FixedFiles::new("/bed").image("app").image("appliance");
+    let load = |text: &str| check(text, "testbed.toml", &files);
+    let (bed, problems) = load(
+        r#"
+        [images]
+        app = { run = ["mine"] }
+        on-it = { base = "appliance", packages = ["curl"] }
+        [machines]
+        a.image = "appliance"
+        b.image = "app"
+        c.image = "on-it"
+        "#,
+    );
+    let bed = bed.unwrap_or_else(|| panic!("{problems:?}"));
+    let imported = Base::Imported("appliance".into());
+    assert_eq!(bed.image("appliance").unwrap().base(), &imported);
+    assert_eq!(bed.image("on-it").unwrap().base(), &imported);
+    assert_eq!(bed.image("app").unwrap().base(), &Base::Host);
+    let (_, problems) = load("[images.own]\n[machines.a]\nimage = \"aplliance\"\n");
+    let text = problems.to_string();
+    assert!(text.contains("did you mean `appliance`?"), "{text}");
+    assert!(text.contains("declared: `own`; imported: `app` and `appliance`"), "{text}");
 }
 
 #[test]

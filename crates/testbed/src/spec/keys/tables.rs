@@ -49,7 +49,8 @@ static IMAGE: Table = Table {
             TEXT,
             "`host`",
             "What lies below: `host` (the host's own root, read-only, secrets masked), `debian:CODENAME`, the path of \
-             a folder, of a tar file or of a folder in OCI image layout, or the name of another image.",
+             a folder, of a tar file or of a folder in OCI image layout, the name of another image, or one that \
+             `testbed image import` gave.",
         ),
         key("packages", TEXTS, "", "Packages of the base's distribution."),
         key(

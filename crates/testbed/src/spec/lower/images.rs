@@ -2,9 +2,12 @@ use super::section::Section;
 use super::{Checker, graph, overlaid};
 use crate::spec::files::FileKind;
 use crate::spec::model::{Base, Image, Step};
-use crate::spec::name::nearest;
+use crate::spec::name::{is_image_name, nearest};
 use crate::spec::problem::{Place, Problem, ProblemKind, listed, quoted};
 use std::collections::HashMap;
+
+/// What names of tar files end with.
+pub(crate) const TAR_SUFFIXES: [&str; 5] = [".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.zst"];
 
 /// The images of a testbed while machines may still add to them.
 pub(super) struct Images<'a> {
@@ -48,13 +51,9 @@ impl Checker<'_> {
     }
 
     fn image_name(&mut self, name: &str, place: &Place) {
-        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         let message = if name == "host" {
             "`host` is the host's own root".to_owned()
-        } else if name.is_empty()
-            || !name.starts_with(|c: char| c.is_ascii_alphanumeric())
-            || !name.chars().all(legal)
-        {
+        } else if !is_image_name(name) {
             format!("{} cannot be the name of an image", quoted(name))
         } else {
             return;
@@ -111,11 +110,10 @@ impl Checker<'_> {
             self.report(problem.help("write its code name: `debian:bookworm`"));
             return None;
         }
-        const TAR: [&str; 5] = [".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.zst"];
         if text.contains('/')
             || text == "."
             || text == ".."
-            || TAR.iter().any(|suffix| text.ends_with(suffix))
+            || TAR_SUFFIXES.iter().any(|suffix| text.ends_with(suffix))
         {
             return self.existing(text, place).map(|(path, kind)| match kind {
                 FileKind::File { .. } => Base::Tar(path),
@@ -123,16 +121,27 @@ impl Checker<'_> {
                 FileKind::Folder => Base::Folder(path),
             });
         }
+        let imported = self.files.images();
+        if imported.iter().any(|name| name == text) {
+            return Some(Base::Imported(text.to_owned()));
+        }
+        let mut declared: Vec<&str> = images.numbers.keys().copied().collect();
+        declared.sort_by_key(|name| images.numbers[name]);
+        let imported: Vec<&str> =
+            imported.iter().map(String::as_str).filter(|name| !declared.contains(name)).collect();
+        let known = declared.iter().chain(&imported).copied();
+        let near = nearest(text, known.chain(["host"])).map(|near| format!("did you mean `{near}`? "));
+        let ways = "an image is one of [images], one that was imported, `host`, `debian:CODENAME`, or a path with a \
+                    `/` in it";
+        let mut help = near.unwrap_or_default() + ways;
+        for (what, names) in [("declared", declared), ("imported", imported)] {
+            if !names.is_empty() {
+                help += &format!("; {what}: {}", listed(names));
+            }
+        }
         let problem =
             Problem::error(ProblemKind::UnknownName, place, format!("there is no image {}", quoted(text)));
-        let known = || images.numbers.keys().copied();
-        let near = nearest(text, known().chain(["host"])).map(|near| format!("did you mean `{near}`? "));
-        let mut declared: Vec<&str> = known().collect();
-        declared.sort_by_key(|name| images.numbers[name]);
-        let ways = "an image is one of [images], `host`, `debian:CODENAME`, or a path with a `/` in it";
-        let all =
-            if declared.is_empty() { String::new() } else { format!("; declared: {}", listed(declared)) };
-        self.report(problem.help(near.unwrap_or_default() + ways + &all));
+        self.report(problem.help(help));
         None
     }
 

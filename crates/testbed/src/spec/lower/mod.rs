@@ -12,6 +12,8 @@ mod section;
 mod services;
 mod tests;
 
+pub(crate) use images::TAR_SUFFIXES;
+
 use super::files::Files;
 use super::keys::{NEEDS, TESTBED};
 use super::model::{Deadlines, Machine, Need, Testbed};

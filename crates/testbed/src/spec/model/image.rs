@@ -44,6 +44,8 @@ pub enum Base {
     Tar(PathBuf),
     /// A folder in OCI image layout (OCI image specification, "image layout").
     Oci(PathBuf),
+    /// An image that was imported on this host, by name.
+    Imported(String),
     /// Another image of the testbed, by name.
     Image(String),
 }

@@ -167,7 +167,7 @@ image = "./rootfz"
     5 | base = "vpm"
       |        ^^^^^
       |
-      = help: did you mean `vpn`? an image is one of [images], `host`, `debian:CODENAME`, or a path with a `/` in it; declared: `vpn`, `other` and `host`
+      = help: did you mean `vpn`? an image is one of [images], one that was imported, `host`, `debian:CODENAME`, or a path with a `/` in it; declared: `vpn`, `other` and `host`
 
     error[bad-name]: `host` is the host's own root
      --> testbed.toml:6:9
@@ -183,7 +183,7 @@ image = "./rootfz"
     8 | image = "nothing"
       |         ^^^^^^^^^
       |
-      = help: an image is one of [images], `host`, `debian:CODENAME`, or a path with a `/` in it; declared: `vpn`, `other` and `host`
+      = help: an image is one of [images], one that was imported, `host`, `debian:CODENAME`, or a path with a `/` in it; declared: `vpn`, `other` and `host`
 
     error[missing-file]: there is no file or folder `./rootfz`
       --> testbed.toml:10:9

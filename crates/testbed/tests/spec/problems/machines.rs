@@ -381,7 +381,7 @@ count = 3
     4 | image = "nowhere"
       |         ^^^^^^^^^
       |
-      = help: an image is one of [images], `host`, `debian:CODENAME`, or a path with a `/` in it
+      = help: an image is one of [images], one that was imported, `host`, `debian:CODENAME`, or a path with a `/` in it
 
     error[bad-name]: `A B` cannot be the name of a variable
      --> testbed.toml:5:9
