@@ -4,6 +4,7 @@
 //! figures mean: `docs/performance.md`.
 
 mod bench;
+mod calm;
 mod floor;
 mod sample;
 

@@ -1,9 +1,9 @@
 //! One machine, five on three networks, and the whole command.
 
-use super::{GAP, LONG, checked, engine, make, use_up};
+use super::{BREATH, GAP, LONG, checked, engine, make, use_up};
 use crate::floor::Floor;
 use crate::sample::{Pair, Sample, show};
-use crate::{Outcome, say};
+use crate::{Outcome, calm, say};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -45,6 +45,7 @@ pub(crate) fn one(rounds: usize) -> Outcome<()> {
         let mut pair = Pair::default();
         let mut owed = Sample::default();
         for round in 0..rounds + 10 {
+            calm::wait(BREATH)?;
             let floor = floor.round()?;
             let begun = Instant::now();
             one_life(&engine, &spec)?;
@@ -79,9 +80,9 @@ pub(crate) fn five(rounds: usize) -> Outcome<()> {
     let mut pair = Pair::default();
     let mut owed = Sample::default();
     for round in 0..rounds + 2 {
-        std::thread::sleep(GAP);
+        calm::wait(GAP)?;
         let floor = floor.round()?;
-        std::thread::sleep(GAP);
+        calm::wait(GAP)?;
         let begun = Instant::now();
         let bed = make(&engine, &spec)?;
         use_up(&bed)?;
@@ -124,9 +125,9 @@ fn time_runs(command: &PathBuf, folder: &PathBuf, rounds: usize) -> Outcome<Pair
     let mut floor = Floor::start(&["five"])?;
     let mut pair = Pair::default();
     for round in 0..rounds + 2 {
-        std::thread::sleep(GAP);
+        calm::wait(GAP)?;
         let floor = floor.round()?;
-        std::thread::sleep(GAP);
+        calm::wait(GAP)?;
         let begun = Instant::now();
         let output = Command::new(command)
             .args(["run", "."])

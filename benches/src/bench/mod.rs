@@ -16,6 +16,8 @@ use testbed::{Engine, spec};
 const LONG: Duration = Duration::from_secs(120);
 /// Between rounds with several networks: the kernel takes network namespaces down behind our back.
 const GAP: Duration = Duration::from_millis(300);
+/// Before rounds that take a few milliseconds.
+const BREATH: Duration = Duration::from_millis(20);
 
 type Bench = (&'static str, usize, fn(usize) -> Outcome<()>);
 
@@ -48,7 +50,7 @@ pub(crate) fn run(names: &[String], rounds: Option<usize>) -> Outcome<()> {
 
 fn engine() -> Outcome<Engine> {
     testbed::host::sweep()?;
-    Ok(Engine::start(testbed::host::setup()?)?)
+    Ok(testbed::host::engine()?)
 }
 
 fn checked(text: &str) -> Outcome<Arc<spec::Testbed>> {

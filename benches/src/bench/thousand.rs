@@ -3,7 +3,7 @@
 use super::{GAP, LONG, checked, engine, make};
 use crate::floor::Floor;
 use crate::sample::{Pair, verdict};
-use crate::{Outcome, say};
+use crate::{Outcome, calm, say};
 use std::fs;
 use std::time::Instant;
 use testbed::Bed;
@@ -22,9 +22,9 @@ pub(crate) fn thousand(rounds: usize) -> Outcome<()> {
     let mut pair = Pair::default();
     let mut memory = (0.0, 0.0);
     for round in 0..=rounds {
-        std::thread::sleep(GAP * 10);
+        calm::wait(GAP * 10)?;
         let floor = floor.round()?;
-        std::thread::sleep(GAP * 10);
+        calm::wait(GAP * 10)?;
         let before = kernel_memory()?;
         let begun = Instant::now();
         let bed = make(&engine, &spec)?;

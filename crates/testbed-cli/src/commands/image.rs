@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use testbed::bed::{Images as _, StoredImages};
 use testbed::image::{Collect, Key, Listed, Meta, Source, Store};
 use testbed::spec::{parse_duration, parse_size};
-use testbed::{Engine, FaultKind, host};
+use testbed::{FaultKind, host};
 
 /// List, build, import and remove images and their layers.
 #[derive(Debug, clap::Subcommand)]
@@ -258,7 +258,7 @@ fn build(place: &Place, mut names: Vec<String>, format: Format, verbose: bool) -
     let tell = if verbose { images::tell_all } else { images::tell };
     let stored = StoredImages {
         store: &store()?,
-        engine: Engine::start(host::setup()?)?,
+        engine: host::engine()?,
         options: images::options(),
         progress: &tell,
     };

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use testbed::bed::{self, Bed};
 use testbed::control::{Holder, Server};
-use testbed::{Engine, Fault, FaultKind, host};
+use testbed::{Fault, FaultKind, host};
 
 /// Keep a testbed until it is told to end. This is what `up` leaves behind.
 ///
@@ -75,7 +75,7 @@ impl Arguments {
         let log = OpenOptions::new().create(true).append(true).open(claim.log()).map_err(failed)?;
         rustix::stdio::dup2_stderr(&log).map_err(|e| failed(e.into()))?;
         let sockets = Sockets::new()?;
-        let engine = Engine::start(host::setup()?)?;
+        let engine = host::engine()?;
         let images = images::prepare(&testbed, &engine)?;
         let env = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));

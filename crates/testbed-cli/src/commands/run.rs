@@ -76,7 +76,7 @@ impl Arguments {
             terminal::talk("\nending; once more Ctrl-C ends at once\n");
             stopper.stop();
         });
-        let engine = Engine::start(host::setup()?)?;
+        let engine = host::engine()?;
         let images = images::prepare(&testbed, &engine)?;
         let outcome = execute(run, &engine, &images, &report);
         let report = report.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use testbed::bed::HostOnly;
-use testbed::{Engine, Fault, FaultKind, host};
+use testbed::{Fault, FaultKind, host};
 
 /// Make the testbed and leave it running, until `down`.
 ///
@@ -38,7 +38,7 @@ impl Arguments {
         }
         if !HostOnly::suffices(&testbed) {
             // Here whoever waits sees what is built; the keeper finds it there.
-            images::prepare(&testbed, &Engine::start(host::setup()?)?)?;
+            images::prepare(&testbed, &host::engine()?)?;
         }
         let program = std::env::current_exe().map_err(|e| Failure::io("find this program", e))?;
         let mut keeper = Command::new(program);

@@ -12,6 +12,7 @@ mod readiness;
 mod service;
 mod snapshot;
 mod up;
+mod watching;
 
 pub use changes::{Change, ChangeKind};
 pub use images::{HostOnly, ImageRoot, Images, Prepared, StoredImages};
@@ -23,6 +24,7 @@ use crate::control::session::Session;
 use crate::engine::Engine;
 use crate::engine::link::lock;
 use crate::machine::Machine;
+use crate::net::recent::{Watched, Watcher};
 use crate::net::{Published, uplink};
 use crate::spec;
 use rustix::fd::OwnedFd;
@@ -39,6 +41,7 @@ use testbed_agent::{Fault, FaultKind};
 use lifecycle::Place;
 use service::Services;
 use snapshot::Snapshots;
+use watching::Watching;
 
 /// How a bed is made, beyond what its file says.
 #[derive(Clone, Debug, Default)]
@@ -49,6 +52,8 @@ pub struct Options {
     pub uplink: uplink::Options,
     /// Published ports listen at any free port of the address that the file names: for one copy of many.
     pub free_ports: bool,
+    /// Who keeps the last packets of all networks, from their beginning: [`Bed::watched`].
+    pub watcher: Option<Arc<Watcher>>,
 }
 
 /// One copy of a testbed. Cheap to clone; the last clone ends its machines.
@@ -81,6 +86,7 @@ struct Shared {
     snapshots: Mutex<Snapshots>,
     services: Services,
     ports: OnceLock<Vec<Published>>,
+    watching: Watching,
     /// What lives as long as the bed: uplinks, published ports.
     attachments: Mutex<Vec<Box<dyn Any + Send>>>,
 }
@@ -111,6 +117,7 @@ impl Bed {
     ) -> Result<Bed, Fault> {
         let fabric = engine.number();
         let making = engine.send_order(&definition::fabric(spec, fabric), Vec::new())?;
+        let watching = Watching::start(engine, spec, fabric, options.watcher.as_ref())?;
         let mut machines = Vec::with_capacity(spec.machines().len());
         let mut by_name = HashMap::new();
         for (machine, place) in spec.machines().iter().zip(&places) {
@@ -133,6 +140,7 @@ impl Bed {
             options: options.clone(),
             snapshots: Mutex::default(),
             services: Services::default(),
+            watching,
             attachments: Mutex::default(),
         };
         let bed = Bed { shared: Arc::new(shared) };
@@ -192,6 +200,12 @@ impl Bed {
     /// The first machine that does not become ready, with the end of its services' logs.
     pub fn wait_ready(&self) -> Result<(), Fault> {
         readiness::wait(self, readiness::Files::Put, &|_| true)
+    }
+
+    /// The networks that the watcher of [`Options`] keeps the last packets of, by their names. Waits until it does, which
+    /// a bed with nothing to wait for is ready before: [`Watched::since`] says from when on.
+    pub fn watched(&self) -> &[(String, Watched)] {
+        self.shared.watching.wait()
     }
 
     /// What it is a copy of.
@@ -279,7 +293,7 @@ impl Bed {
     fn set_link(&self, machine: &Machine, interface: u32, mode: LinkMode) -> Result<(), Fault> {
         machine.pid()?;
         let order = Order::SetLink { machine: machine.number(), interface, mode };
-        self.shared.engine.order(&order).map(|_| ()).map_err(|f| f.on(machine.name()))
+        self.shared.engine.order(&order).map_err(|f| f.on(machine.name()))
     }
 
     /// The last of what a service has written.
@@ -305,8 +319,7 @@ impl Bed {
         let missing = || Fault::new(FaultKind::NotFound, format!("no network `{network}`"));
         let number = self.network_number(network).ok_or_else(missing)?;
         let fabric = self.shared.fabric;
-        let fds = self.shared.engine.order(&Order::Capture { fabric, network: number })?;
-        fds.into_iter().next().ok_or_else(|| Fault::new(FaultKind::Protocol, "open a packet socket"))
+        self.shared.engine.open(&Order::Capture { fabric, network: number })
     }
 
     /// Has something live as long as the bed.

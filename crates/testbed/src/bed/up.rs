@@ -21,7 +21,7 @@ fn engine() -> Result<Engine, Fault> {
         Some(engine) if engine.is_alive() => Ok(engine.clone()),
         _ => {
             host::sweep()?;
-            Ok(engine.insert(Engine::start(host::setup()?)?).clone())
+            Ok(engine.insert(host::engine()?).clone())
         }
     }
 }

@@ -47,8 +47,16 @@ impl Engine {
     /// When the launcher cannot be started, or the host lacks what it needs.
     pub fn start(setup: Setup) -> Result<Engine, Fault> {
         let engine = Engine::idle()?;
-        engine.order(&Order::Begin(setup))?;
+        engine.begin(setup)?;
         Ok(engine)
+    }
+
+    /// Has the launcher prepare what all machines need.
+    ///
+    /// # Errors
+    /// When the host lacks something of it.
+    pub(crate) fn begin(&self, setup: Setup) -> Result<(), Fault> {
+        self.order(&Order::Begin(setup))
     }
 
     /// Starts a launcher that can make nothing yet.
@@ -81,7 +89,7 @@ impl Engine {
     /// # Errors
     /// When the launcher is gone.
     pub fn settle(&self) -> Result<(), Fault> {
-        self.order(&Order::Settle).map(|_| ())
+        self.order(&Order::Settle)
     }
 
     /// The launcher's process number.
@@ -93,8 +101,16 @@ impl Engine {
     ///
     /// # Errors
     /// What the launcher says.
-    pub(crate) fn order(&self, order: &Order) -> Result<Vec<OwnedFd>, Fault> {
-        self.send_order(order, Vec::new())?.wait().map(|(_, fds)| fds)
+    pub(crate) fn order(&self, order: &Order) -> Result<(), Fault> {
+        self.send_order(order, Vec::new())?.wait().map(|_| ())
+    }
+
+    /// Has the launcher open something, and waits until it has.
+    ///
+    /// # Errors
+    /// What the launcher says.
+    pub(crate) fn open(&self, order: &Order) -> Result<OwnedFd, Fault> {
+        self.send_order(order, Vec::new())?.descriptor()
     }
 
     /// Tells the launcher to do something.
@@ -139,6 +155,16 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
+    /// Waits for the descriptor that was asked for.
+    ///
+    /// # Errors
+    /// As for [`Pending::wait`].
+    pub(crate) fn descriptor(self) -> Result<OwnedFd, Fault> {
+        let (_, fds) = self.wait()?;
+        let missing = || Fault::new(FaultKind::Protocol, "get a descriptor of the launcher");
+        fds.into_iter().next().ok_or_else(missing)
+    }
+
     /// Waits for it.
     ///
     /// # Errors

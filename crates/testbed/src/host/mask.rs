@@ -41,6 +41,9 @@ const EMPTIED: &[&str] = &[
     "etc/wireguard",
     "etc/testbed",
 ];
+/// Folders that show through with all that is in them, unless they themselves are not for everybody: thousands of files
+/// that come with packages, and would make up most of what there is to look through.
+const PUBLIC: &[&str] = &["var/lib/dpkg/info"];
 /// Files that are absent by name: they name this host, or a network that is not the machine's.
 const ABSENT: &[&str] = &["etc/hostname", "etc/machine-id", "etc/resolv.conf", "etc/mtab"];
 
@@ -55,7 +58,8 @@ pub(super) fn entries(root: &Path, home: Option<&str>) -> io::Result<Vec<Masked>
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
     let top = openat(CWD, root, flags, Mode::empty())?;
     let unnamed = || io::Error::other("the host's root folder holds a name that is not UTF-8");
-    for (name, stat) in read(top.as_fd())?.ok_or_else(unnamed)? {
+    for (name, _) in read(top.as_fd())?.ok_or_else(unnamed)? {
+        let Some(stat) = stat(top.as_fd(), &name)? else { continue };
         let kind = FileType::from_raw_mode(stat.st_mode);
         let is_shown = SHOWN.contains(&name.as_str()) || name.starts_with("lib");
         match kind {
@@ -101,13 +105,17 @@ impl Finder {
             }
             return Ok(());
         };
-        for (name, stat) in entries {
+        for (name, kind) in entries {
             let below = format!("{path}/{name}");
-            let kind = FileType::from_raw_mode(stat.st_mode);
-            let mode = Mode::from_raw_mode(stat.st_mode);
             let by_name = EMPTIED.contains(&below.as_str())
                 || ABSENT.contains(&below.as_str())
                 || self.home.as_deref() == Some(below.as_str());
+            if kind == FileType::Symlink && !by_name {
+                continue;
+            }
+            let Some(stat) = stat(folder.as_fd(), &name)? else { continue };
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            let mode = Mode::from_raw_mode(stat.st_mode);
             let open = match kind {
                 FileType::Directory => mode.contains(Mode::ROTH | Mode::XOTH),
                 FileType::RegularFile => mode.contains(Mode::ROTH),
@@ -117,7 +125,7 @@ impl Finder {
             };
             if by_name || !open {
                 self.hide(&below, &stat, above);
-            } else if kind == FileType::Directory {
+            } else if kind == FileType::Directory && !PUBLIC.contains(&below.as_str()) {
                 let mut above = above.to_vec();
                 above.push((below.clone(), stat));
                 self.search(top, &below, &above)?;
@@ -154,8 +162,9 @@ fn accounts(names: &str, rest: &str) -> Mask {
     Mask::File(names.lines().filter_map(line).collect())
 }
 
-/// The entries of a folder; none if a name in it is not UTF-8 and so cannot be told.
-fn read(folder: BorrowedFd<'_>) -> io::Result<Option<Vec<(String, Stat)>>> {
+/// The entries of a folder with what they are, as far as the folder itself tells; none if a name in it is not UTF-8 and so
+/// cannot be told.
+fn read(folder: BorrowedFd<'_>) -> io::Result<Option<Vec<(String, FileType)>>> {
     let mut found = Vec::new();
     for entry in Dir::read_from(folder)? {
         let entry = entry?;
@@ -164,11 +173,16 @@ fn read(folder: BorrowedFd<'_>) -> io::Result<Option<Vec<(String, Stat)>>> {
             continue;
         }
         let Ok(text) = name.to_str() else { return Ok(None) };
-        match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => found.push((text.to_owned(), stat)),
-            Err(rustix::io::Errno::NOENT) => {}
-            Err(error) => return Err(error.into()),
-        }
+        found.push((text.to_owned(), entry.file_type()));
     }
     Ok(Some(found))
+}
+
+/// What stands in a folder under a name; none if it has just gone.
+fn stat(folder: BorrowedFd<'_>, name: &str) -> io::Result<Option<Stat>> {
+    match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(rustix::io::Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -5,6 +5,7 @@ mod mask;
 
 pub use doctor::{Examination, Finding, Options, State, examine};
 
+use crate::engine::Engine;
 use rustix::process::{getgid, getuid};
 use std::fs;
 use std::io;
@@ -17,6 +18,21 @@ use testbed_sys::cgroup::Hierarchies;
 /// Where the ids of machines begin on a host, unless `/etc/subuid` or `/etc/subgid` give some of them to a user: whoever
 /// owns the numbers of a machine can kill its processes. Far above what `useradd` hands out.
 const FIRST_IDS: u32 = 0x4000_0000;
+
+/// Starts a launcher for this host, and looks at the host while it starts.
+///
+/// # Errors
+/// Those of [`setup`] and [`Engine::start`].
+pub fn engine() -> Result<Engine, Fault> {
+    std::thread::scope(|scope| {
+        let setup = scope.spawn(setup);
+        let engine = Engine::idle();
+        let setup = setup.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let engine = engine?;
+        engine.begin(setup?)?;
+        Ok(engine)
+    })
+}
 
 /// Looks at this host.
 ///

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use testbed_agent::launch::Order;
-use testbed_agent::{Doing as _, Fault, FaultKind};
+use testbed_agent::{Doing as _, Fault};
 
 /// The most connections at a time; those above it are closed at once.
 const MOST_CONNECTIONS: usize = 64;
@@ -69,9 +69,7 @@ impl Drop for Proxy {
 /// A listener on the loopback of a machine: a socket that the launcher opened in the machine's network stays in it,
 /// whoever binds it.
 fn listener_of(engine: &Engine, machine: u32) -> Result<TcpListener, Fault> {
-    let opened = engine.order(&Order::OpenSocket { machine, ipv6: false })?;
-    let missing = || Fault::new(FaultKind::Protocol, "open a socket in the builder");
-    let socket = opened.into_iter().next().ok_or_else(missing)?;
+    let socket = engine.open(&Order::OpenSocket { machine, ipv6: false })?;
     let listen = || -> rustix::io::Result<()> {
         bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
         listen(&socket, MOST_CONNECTIONS as i32)?;

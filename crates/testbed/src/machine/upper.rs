@@ -4,8 +4,8 @@ use crate::engine::Engine;
 use rustix::fd::OwnedFd;
 use std::fmt;
 use std::sync::Arc;
+use testbed_agent::Fault;
 use testbed_agent::launch::Order;
-use testbed_agent::{Fault, FaultKind};
 
 /// An upper layer that the launcher holds, of a machine or of none. With the last handle it is let go; a machine that
 /// runs on it keeps it until its end.
@@ -40,8 +40,7 @@ impl Upper {
     /// # Errors
     /// What the launcher says.
     pub(crate) fn open(&self) -> Result<OwnedFd, Fault> {
-        let fds = self.engine.order(&Order::OpenUpper { upper: self.number })?;
-        fds.into_iter().next().ok_or_else(|| Fault::new(FaultKind::Protocol, "open an upper layer"))
+        self.engine.open(&Order::OpenUpper { upper: self.number })
     }
 }
 

@@ -54,7 +54,7 @@ impl Bed {
         let missing = || Fault::new(FaultKind::NotFound, format!("no network `{}`", network.name()));
         let number = self.network_number(network.name()).ok_or_else(missing)?;
         let fabric = self.fabric();
-        let trunk = only(self.engine().order(&Order::OpenTrunk { fabric, network: number })?)?;
+        let trunk = self.engine().open(&Order::OpenTrunk { fabric, network: number })?;
         let gateway: Vec<(IpAddr, u8)> = network
             .uplink()
             .unwrap_or_default()
@@ -128,7 +128,7 @@ impl Bed {
             loopback.into_iter().chain(own).map(|ip| SocketAddr::new(ip, port)).collect();
         Ok(move || {
             let number = started(&machine)?.number();
-            let open = |ipv6| only(machine.engine().order(&Order::OpenSocket { machine: number, ipv6 })?);
+            let open = |ipv6| machine.engine().open(&Order::OpenSocket { machine: number, ipv6 });
             forward::dial(&addresses, open)
         })
     }
@@ -148,11 +148,6 @@ pub struct Published {
 /// A machine that its launcher has made.
 fn started(machine: &Machine) -> Result<&Machine, Fault> {
     machine.pid().map(|_| machine)
-}
-
-/// The one descriptor that was asked for.
-fn only(fds: Vec<OwnedFd>) -> Result<OwnedFd, Fault> {
-    fds.into_iter().next().ok_or_else(|| Fault::new(FaultKind::Protocol, "get a descriptor of the launcher"))
 }
 
 /// The uplink's address on a network: locally administered, and not of those that machines are given.

@@ -12,7 +12,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use testbed_agent::capture::Recorder;
 use testbed_agent::describe::describe;
 use testbed_agent::filter::{Filter, Link};
@@ -84,6 +84,7 @@ enum Order {
 #[derive(Debug)]
 pub struct Watched {
     number: u64,
+    since: SystemTime,
     kept: Kept,
     depth: Depth,
     orders: Sender<Order>,
@@ -103,6 +104,7 @@ impl Watcher {
     pub fn watch(&self, socket: OwnedFd, depth: Depth) -> Result<Watched, Fault> {
         let mut recorder = Recorder::new(Filter::all(), 0, SNAP);
         let ring = ring(socket, &mut recorder, RING, String::new())?;
+        let since = SystemTime::now();
         let gone = || Fault::new(FaultKind::State, "watch a network: the watcher has ended");
         let mut running = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         let running = match &mut *running {
@@ -116,15 +118,20 @@ impl Watcher {
         let order = Order::Watch { number, ring, kept: kept.clone(), depth };
         orders.send(order).map_err(|_| gone())?;
         running.bell.ring();
-        Ok(Watched { number, kept, depth, orders, bell: running.bell.clone() })
+        Ok(Watched { number, since, kept, depth, orders, bell: running.bell.clone() })
     }
 }
 
 impl Watched {
+    /// All packets that were sent after this are among those to keep.
+    pub fn since(&self) -> SystemTime {
+        self.since
+    }
+
     /// The last packets, oldest first. Waits some 40 milliseconds for what the kernel has not handed over yet.
     pub fn last(&self) -> Vec<Seen> {
         std::thread::sleep(Duration::from_millis(u64::from(2 * RETIRE_MS)));
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let oldest = now.saturating_sub(self.depth.age).as_nanos() as u64;
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.iter()

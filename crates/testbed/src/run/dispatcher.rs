@@ -7,7 +7,7 @@ use super::process::{Stream, ring, wake};
 use super::schedule::{Batch, Case};
 use super::teller::Teller;
 use super::{Kept, Outcome, Run, memory};
-use crate::bed::{Bed, Images};
+use crate::bed::{self, Bed, Images};
 use crate::engine::Engine;
 use crate::net::recent::Watcher;
 use rustix::fd::OwnedFd;
@@ -123,15 +123,15 @@ impl Dispatcher<'_, '_> {
         let at = clock.now();
         batches.iter().flat_map(|batch| &batch.cases).for_each(|case| teller.planned(case, at));
         skipped.iter().for_each(|(id, why)| teller.skipped(id, why, at));
-        let watcher = Watcher::new();
+        let watcher = Some(Arc::new(Watcher::new()));
+        let bed = bed::Options { watcher, ..options.bed.clone() };
         let common = Common {
             testbed: &testbed,
             engine,
             images,
-            bed: &options.bed,
+            bed: &bed,
             host: &options.host,
             keep: options.keep,
-            watcher: &watcher,
             clock,
         };
         let dispatcher = Dispatcher {

@@ -1,8 +1,8 @@
 //! What is collected where something failed.
 
 use crate::bed::{Bed, ChangeKind};
-use crate::net::recent::{Depth, Watched, Watcher};
 use std::fmt::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
 use testbed_agent::Fault;
 
 /// Something to be attached to what failed.
@@ -28,34 +28,9 @@ impl Evidence {
 /// The most changes of a machine's files that are told.
 const CHANGES: usize = 200;
 
-/// Keeps the last packets of a copy's networks from now on, and does something else until that is under way.
-///
-/// The kernel takes tens of milliseconds to set up a ring, most of which it waits; so all are set up at once.
-pub(super) fn watch<T>(
-    bed: &Bed,
-    watcher: &Watcher,
-    meanwhile: impl FnOnce() -> T,
-) -> (Vec<(String, Watched)>, T) {
-    std::thread::scope(|scope| {
-        let networks: Vec<_> = (bed.spec().networks().iter())
-            .map(|network| {
-                let name = network.name();
-                (name, scope.spawn(move || bed.watch(watcher, name, Depth::default()).ok()))
-            })
-            .collect();
-        let result = meanwhile();
-        // A network that cannot be watched has no last packets.
-        let watched = networks
-            .into_iter()
-            .filter_map(|(name, watching)| Some((name.to_owned(), watching.join().ok()??)))
-            .collect();
-        (watched, result)
-    })
-}
-
 /// What a copy has to tell: the logs of services, with how those ended that did, the processes, what has changed in the
-/// files of machines, and the last packets of networks.
-pub(super) fn of(bed: &Bed, networks: &[(String, Watched)]) -> Vec<Evidence> {
+/// files of machines, and the last packets of networks; `since` is when it began to matter.
+pub(super) fn of(bed: &Bed, since: SystemTime) -> Vec<Evidence> {
     let mut all: Vec<Evidence> = bed
         .services()
         .into_iter()
@@ -72,9 +47,13 @@ pub(super) fn of(bed: &Bed, networks: &[(String, Watched)]) -> Vec<Evidence> {
             (!text.is_empty()).then_some(Evidence { machine: Some(service.machine), name, text })
         })
         .collect();
-    all.extend(networks.iter().filter_map(|(name, watched)| {
+    all.extend(bed.watched().iter().filter_map(|(name, watched)| {
         let mut text = String::new();
         for seen in watched.last() {
+            if text.is_empty() && watched.since() > since {
+                let begun = watched.since().duration_since(UNIX_EPOCH).unwrap_or_default();
+                let _ = writeln!(text, "(from {} on)", time_of_day(begun.as_nanos() as u64));
+            }
             let _ = writeln!(text, "{} {}", time_of_day(seen.time_ns), seen.text);
         }
         let name = format!("capture/{name}");

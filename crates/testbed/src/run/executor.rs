@@ -8,12 +8,11 @@ use super::schedule::{Batch, Case};
 use super::{HostTests, Served};
 use crate::bed::{self, Bed, Images};
 use crate::engine::Engine;
-use crate::net::recent::{Watched, Watcher};
 use crate::spec::{Expect, On, Test, Testbed};
 use rustix::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use testbed_agent::Fault;
 use testbed_agent::agent::Exit;
 use testbed_subunit::Status;
@@ -27,7 +26,6 @@ pub(super) struct Common<'a> {
     pub(super) bed: &'a bed::Options,
     pub(super) host: &'a HostTests,
     pub(super) keep: bool,
-    pub(super) watcher: &'a Watcher,
     pub(super) clock: Clock,
 }
 
@@ -72,6 +70,7 @@ enum Break {
 impl Executor<'_> {
     /// The whole life of the copy.
     pub(super) fn run(self) {
+        let begun = SystemTime::now();
         let made = Bed::make(self.common.engine, self.common.testbed, self.common.images, self.common.bed);
         let bed = match made {
             Ok(bed) => bed,
@@ -81,19 +80,18 @@ impl Executor<'_> {
             }
         };
         self.tell(News::Made { bed: bed.clone() });
-        let (networks, ready) = evidence::watch(&bed, self.common.watcher, || bed.wait_ready());
-        match ready {
+        match bed.wait_ready() {
             Ok(()) => {
                 self.tell(News::Ready);
                 if let Ok(batch) = self.feed.recv() {
-                    let kept = self.run_batch(&bed, &networks, batch);
+                    let kept = self.run_batch(&bed, batch);
                     if kept {
                         return self.tell(News::Gone { result: Ok(()) });
                     }
                 }
             }
             Err(fault) => {
-                let evidence = evidence::of(&bed, &networks);
+                let evidence = evidence::of(&bed, begun);
                 self.tell(News::Broken { fault: Box::new(fault), evidence });
             }
         }
@@ -102,12 +100,12 @@ impl Executor<'_> {
     }
 
     /// Runs the tests of a batch. True if the copy is to be kept.
-    fn run_batch(&self, bed: &Bed, networks: &[(String, Watched)], mut batch: Batch) -> bool {
+    fn run_batch(&self, bed: &Bed, mut batch: Batch) -> bool {
         let mut served = None;
         while let Some(case) = batch.cases.pop_front() {
             let test = &self.common.testbed.tests()[case.test];
             self.tell(News::Began { case: case.clone() });
-            let broken = self.run_test(bed, networks, test, &case, &mut served);
+            let broken = self.run_test(bed, test, &case, &mut served);
             if let Some(Break::Keep) = broken {
                 self.tell(News::Finished { rest: batch, kept: Some(bed.clone()) });
                 return true;
@@ -120,14 +118,8 @@ impl Executor<'_> {
         false
     }
 
-    fn run_test(
-        &self,
-        bed: &Bed,
-        networks: &[(String, Watched)],
-        test: &Test,
-        case: &Case,
-        served: &mut Option<Served>,
-    ) -> Option<Break> {
+    fn run_test(&self, bed: &Bed, test: &Test, case: &Case, served: &mut Option<Served>) -> Option<Break> {
+        let begun = SystemTime::now();
         let result = self.serve(bed, test, served).and_then(|()| {
             let deadline = Instant::now() + test.timeout();
             let mut process = Process::start(test, bed, &self.common.host.env, served.as_ref())?;
@@ -135,7 +127,7 @@ impl Executor<'_> {
                 self.tell(News::Output { case: case.clone(), stream, bytes: bytes.into() });
             })?;
             // The evidence is of a copy on which the test's process is still as it was.
-            let verdict = judge(test, end, || evidence::of(bed, networks));
+            let verdict = judge(test, end, || evidence::of(bed, begun));
             drop(process);
             Ok((end, verdict))
         });
@@ -143,7 +135,7 @@ impl Executor<'_> {
             Ok((End::Cancelled, _)) => return Some(Break::Spent),
             Ok(judged) => judged,
             Err(fault) => {
-                let verdict = Verdict::testbed_failed(&fault, evidence::of(bed, networks));
+                let verdict = Verdict::testbed_failed(&fault, evidence::of(bed, begun));
                 (End::Cancelled, verdict)
             }
         };

@@ -23,8 +23,7 @@ struct Served {
 
 impl Served {
     fn up(text: &str) -> Served {
-        static ENGINE: LazyLock<Engine> =
-            LazyLock::new(|| Engine::start(testbed::host::setup().unwrap()).unwrap());
+        static ENGINE: LazyLock<Engine> = LazyLock::new(|| testbed::host::engine().unwrap());
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let (testbed, problems) = spec::check(text, "testbed.toml", &spec::FixedFiles::new("/"));
         let testbed = Arc::new(testbed.unwrap_or_else(|| panic!("{problems}")));

@@ -13,7 +13,7 @@ const SOON: Duration = Duration::from_secs(20);
 /// One for all tests; its machines end with this process.
 fn engine() -> Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
-    ENGINE.get_or_init(|| Engine::start(testbed::host::setup().unwrap()).unwrap()).clone()
+    ENGINE.get_or_init(|| testbed::host::engine().unwrap()).clone()
 }
 
 /// What a text prints in a machine of an image.

@@ -27,8 +27,7 @@ const THREE: &str = r#"
 "#;
 
 fn up(text: &str) -> Bed {
-    static ENGINE: LazyLock<Engine> =
-        LazyLock::new(|| Engine::start(testbed::host::setup().unwrap()).unwrap());
+    static ENGINE: LazyLock<Engine> = LazyLock::new(|| testbed::host::engine().unwrap());
     let (testbed, problems) = spec::check(text, "testbed.toml", &spec::FixedFiles::new("/"));
     let testbed = Arc::new(testbed.unwrap_or_else(|| panic!("{problems}")));
     Bed::up(&ENGINE, &testbed, &HostOnly, &Options::default()).unwrap()

@@ -16,7 +16,7 @@ pub(crate) fn engine() -> Option<Engine> {
         missing("root");
         return None;
     }
-    Some(Engine::start(testbed::host::setup().unwrap()).unwrap())
+    Some(testbed::host::engine().unwrap())
 }
 
 /// Tells that a test cannot run here. With `TESTBED_STRICT=1` that is a failure.

@@ -10,7 +10,6 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
-use testbed::Engine;
 use testbed::bed::{Bed, HostOnly, Options};
 
 /// What makes a process of the test binary the keeper that is killed: `plain` or `pausing`.
@@ -25,7 +24,7 @@ const MACHINES: usize = 5;
 #[ignore = "a process that tests start"]
 fn keeper() {
     let mode = std::env::var(KEEPER).unwrap();
-    let engine = Engine::start(testbed::host::setup().unwrap()).unwrap();
+    let engine = testbed::host::engine().unwrap();
     tell(&format!("launcher {}", engine.launcher_pid()));
     let mark = mark_of(std::process::id());
     let bed = Bed::make(&engine, &checked(FIVE), &HostOnly, &Options::default()).unwrap();

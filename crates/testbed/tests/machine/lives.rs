@@ -213,7 +213,7 @@ fn changes_tell_what_is_new_other_and_gone() {
 
 #[test]
 fn files_in_memory_go_with_the_last_who_needs_them() {
-    let engine = testbed::Engine::start(testbed::host::setup().unwrap()).unwrap();
+    let engine = testbed::host::engine().unwrap();
     let bed = Bed::up(&engine, &checked(PAIR), &HostOnly, &Options::default()).unwrap();
     let launcher = format!("/proc/{}/fd", engine.launcher_pid());
     let count = || std::fs::read_dir(&launcher).unwrap().count();

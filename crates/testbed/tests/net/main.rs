@@ -17,8 +17,7 @@ use testbed_agent::agent::{Report, Tool};
 const SOON: Duration = Duration::from_secs(10);
 
 fn engine() -> Engine {
-    static ENGINE: LazyLock<Engine> =
-        LazyLock::new(|| Engine::start(testbed::host::setup().unwrap()).unwrap());
+    static ENGINE: LazyLock<Engine> = LazyLock::new(|| testbed::host::engine().unwrap());
     ENGINE.clone()
 }
 

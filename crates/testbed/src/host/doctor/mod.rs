@@ -8,7 +8,7 @@ mod networks;
 mod rights;
 mod storage;
 
-use super::{ids, setup};
+use super::ids;
 use crate::engine::Engine;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -123,7 +123,7 @@ struct Prober {
 
 impl Prober {
     fn attempt(&self, probe: Probe) -> Result<(), Fault> {
-        self.engine.order(&Order::Try { probe, ids: self.ids }).map(drop)
+        self.engine.order(&Order::Try { probe, ids: self.ids })
     }
 
     fn is_root(&self) -> bool {
@@ -167,7 +167,7 @@ const UPPER: u64 = 16 << 20;
 /// Makes a machine, runs something in it, and ends it.
 fn machine() -> Result<Duration, Fault> {
     let started = Instant::now();
-    let engine = Engine::start(setup()?)?;
+    let engine = super::engine()?;
     let root = Root { layers: Vec::new(), host: true };
     let spec = launch::Machine::new("doctor", root, Upper::Memory(UPPER));
     let machine = engine.machine("doctor", spec)?;
