@@ -5,17 +5,15 @@ use crate::folders;
 use crate::terminal;
 use testbed::Engine;
 use testbed::bed::{HostOnly, Prepared, StoredImages};
-use testbed::image::{self, Progress, Store};
+use testbed::image::{self, Progress, SiteProxy, Store};
 use testbed::spec::Testbed;
 
-/// What building machines get of this environment, where it is set.
-const PASSED: [&str; 6] = ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"];
-
 /// Variables that say how images are built, and what each says.
-pub(crate) const VARIABLES: [(&str, &str); 3] = [
+pub(crate) const VARIABLES: [(&str, &str); 4] = [
     ("TESTBED_MIRROR", "mirror of Debian"),
     ("http_proxy", "proxy of builds"),
     ("https_proxy", "proxy of builds, TLS"),
+    ("no_proxy", "reached without proxy"),
 ];
 
 /// Has all images of a testbed.
@@ -34,9 +32,15 @@ pub(crate) fn prepare(testbed: &Testbed, engine: &Engine) -> Result<Prepared, Fa
 /// How images are built for this user.
 pub(crate) fn options() -> image::Options {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    // In capitals too, as most programs read them.
+    let either = |name: &str| variable(name).or_else(|| variable(&name.to_ascii_uppercase()));
     image::Options {
         mirror: variable("TESTBED_MIRROR"),
-        build_env: PASSED.iter().filter_map(|name| Some(((*name).to_owned(), variable(name)?))).collect(),
+        proxy: SiteProxy {
+            http: either("http_proxy"),
+            https: either("https_proxy"),
+            except: either("no_proxy"),
+        },
         ..image::Options::default()
     }
 }

@@ -1,6 +1,6 @@
 //! Layers that are made by running something in a throwaway machine.
 
-use super::proxy::Proxy;
+use super::proxy::{Proxy, SiteProxy};
 use crate::engine::Engine;
 use crate::machine::{Condition, Machine};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -24,10 +24,19 @@ pub struct Job<'a> {
     pub program: &'a [String],
     /// Variables beside the fixed ones of every machine.
     pub env: &'a [(String, String)],
-    /// It must reach what the host reaches.
-    pub network: bool,
+    /// It must reach what the host reaches, in this way.
+    pub network: Option<WayOut<'a>>,
     /// Kill it after so long.
     pub deadline: Duration,
+}
+
+/// How what runs reaches others: by HTTP alone, and never what is this host's own, but for mirrors.
+#[derive(Clone, Copy, Debug)]
+pub struct WayOut<'a> {
+    /// The proxies of the site, which it goes through.
+    pub site: &'a SiteProxy,
+    /// URIs of mirrors that may be anywhere, on this host's loopback too.
+    pub mirrors: &'a [String],
 }
 
 /// Runs what builds layers. A trait, so that what decides which layers there are can be tested without machines.
@@ -90,7 +99,8 @@ impl Builder for EngineBuilder {
 
 fn run_in(machine: &Machine, job: &Job<'_>, log: &mut dyn Write) -> Result<Exit, Fault> {
     let mut command = machine.command(job.program.iter().cloned()).cwd("/").deadline(job.deadline);
-    let proxy = if job.network { Some(Proxy::start(machine.engine(), machine.number())?) } else { None };
+    let start = |way: WayOut<'_>| Proxy::start(machine.engine(), machine.number(), way.site, way.mirrors);
+    let proxy = job.network.map(start).transpose()?;
     if let Some(proxy) = &proxy {
         let url = format!("http://{}", proxy.address());
         for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"] {

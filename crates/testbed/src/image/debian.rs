@@ -1,6 +1,6 @@
 //! Debian, built from packages by the host's own apt in a machine of ours.
 
-use super::build::{Builder, Job};
+use super::build::{Builder, Job, WayOut};
 use super::key::Inputs;
 use super::resolve::{Options, Report};
 use super::sources::{self, Archive};
@@ -88,7 +88,7 @@ impl Recipe {
             folder,
             program: &program,
             env: &env,
-            network: true,
+            network: Some(WayOut { site: &options.proxy, mirrors: &options.mirrors()? }),
             deadline: options.deadline(),
         };
         report.run(builder, &job, &format!("build debian:{}", self.codename))?;

@@ -16,7 +16,7 @@ use std::fs::{DirBuilder, File};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 use testbed_agent::{Doing as _, Fault, FaultKind};
 
 /// The longest name, in characters.
@@ -125,18 +125,23 @@ fn archive(
         std::fs::set_permissions(&tree, std::fs::Permissions::from_mode(0o755))
     };
     make().doing_to("make a folder for an import", tree.display().to_string())?;
+    let (started, step) = (Instant::now(), format!("unpack {shown}"));
+    (layering.progress)(Progress::Building { image: layering.image, step: &step });
     let mut reader = Whole::new(decompressed(reader).map_err(|error| unreadable(&error).at(shown))?);
     let layer = Merged::open(&tree, []).doing("open a layer")?;
     unpack(&mut reader, &layer, Whiteouts::Plain)?;
     let digest = reader.end().map_err(|fault| fault.at(shown))?;
     let layout = Layout::find(&tree).map_err(|fault| fault.at(shown))?;
+    (layering.progress)(Progress::Built { image: layering.image, step: &step, took: started.elapsed() });
     if let Some(layout) = layout {
         return layering.layout(layout);
     }
     let mut inputs = Inputs::of("archive", None);
     inputs.add(digest);
     let mut resolved = Resolved::default();
-    layering.layer(inputs.key(), &format!("unpack {shown}"), &mut resolved, &mut |folder, _, _| {
+    // What there was to tell is told.
+    let mut quiet = Layering { progress: &mut |_| {}, base: layering.base.clone(), ..*layering };
+    quiet.layer(inputs.key(), &step, &mut resolved, &mut |folder, _, _| {
         std::fs::rename(&tree, folder.join("upper")).doing("move what was unpacked into the store")
     })?;
     Ok(resolved)

@@ -31,9 +31,10 @@ mod workplace;
 
 pub(crate) use debian::archives as debian_archives;
 
-pub use build::{Builder, EngineBuilder, Job};
+pub use build::{Builder, EngineBuilder, Job, WayOut};
 pub use import::Source;
 pub use imported::{Imported, imported_names};
 pub use key::{Key, NotAKey};
+pub use proxy::SiteProxy;
 pub use resolve::{Options, Progress, Resolved};
 pub use store::{Collect, Layers, Listed, Meta, Store};

@@ -1,14 +1,15 @@
 //! From an image of the checked model to folders that a machine's root is made of.
 
-use super::build::{Builder, Job};
+use super::build::{Builder, Job, WayOut};
 use super::debian::Recipe;
 use super::identity::add_host;
 use super::key::Inputs;
 use super::layering::Layering;
 use super::merged::Merged;
 use super::oci::Layout;
+use super::proxy::SiteProxy;
 use super::store::{Layers, Store};
-use super::{files, store};
+use super::{files, sources, store};
 use crate::spec::{Base, Deadlines, Image, Step, Testbed};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -21,8 +22,10 @@ use testbed_agent::{Doing as _, Fault, FaultKind};
 pub struct Options {
     /// Where Debian comes from, an `http` or `https` URI; the host's own apt sources if none.
     pub mirror: Option<String>,
-    /// Variables of every building machine: what a proxy or a mirror of the site needs.
+    /// Variables of every building machine: what a mirror of the site needs.
     pub build_env: Vec<(String, String)>,
+    /// The proxies that the site reaches others through.
+    pub proxy: SiteProxy,
     /// How long one layer may take, if that is not what the testbed's file says.
     pub step_deadline: Option<Duration>,
 }
@@ -31,6 +34,13 @@ impl Options {
     /// How long one layer may take.
     pub(super) fn deadline(&self) -> Duration {
         self.step_deadline.unwrap_or(Deadlines::default().layer_step())
+    }
+
+    /// The mirrors that this host is set to use: building machines may reach them wherever they are.
+    pub(super) fn mirrors(&self) -> Result<Vec<String>, Fault> {
+        let mut mirrors = sources::uris(&sources::of_host(Path::new("/"))?);
+        mirrors.extend(self.mirror.clone());
+        Ok(mirrors)
     }
 }
 
@@ -290,7 +300,7 @@ fn run(
         folder,
         program,
         env: &env,
-        network: true,
+        network: Some(WayOut { site: &options.proxy, mirrors: &options.mirrors()? }),
         deadline: options.deadline(),
     };
     report.run(builder, &job, what)?;

@@ -135,6 +135,11 @@ pub(super) fn for_release(sources: &[Source], codename: &str, own: Option<&str>)
     exact.or_else(|| own.map(of).filter(complete)).unwrap_or_default()
 }
 
+/// All that the entries name.
+pub(super) fn uris(sources: &[Source]) -> Vec<String> {
+    sources.iter().flat_map(|source| source.uris.iter().cloned()).collect()
+}
+
 impl Source {
     /// Signed by Debian's keys, or by whatever the host trusts; with Debian's main component.
     fn is_debian(&self) -> bool {

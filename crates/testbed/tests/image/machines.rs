@@ -1,10 +1,11 @@
 //! Layers that machines build.
 
 use crate::harness::{Folder, cannot, is_root, names, resolve, testbed};
-use std::net::ToSocketAddrs as _;
-use std::sync::OnceLock;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, ToSocketAddrs as _};
+use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
-use testbed::image::{EngineBuilder, Options, Progress, Resolved, Store};
+use testbed::image::{EngineBuilder, Options, Progress, Resolved, SiteProxy, Store};
 use testbed::{Engine, FaultKind};
 use testbed_agent::launch::{Machine, Root, Upper};
 
@@ -144,6 +145,62 @@ fn has_process_of(text: &str) -> bool {
         let command = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
         String::from_utf8_lossy(&command).contains(text)
     })
+}
+
+#[test]
+fn builders_reach_others_through_the_site_and_never_this_host() {
+    if !is_root() {
+        return;
+    }
+    if !std::path::Path::new("/bin/bash").exists() {
+        return cannot("what builders reach: no bash that speaks TCP");
+    }
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let at = listener.local_addr().unwrap();
+    let (tell, asked) = mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut line = String::new();
+            BufReader::new(stream.try_clone().unwrap()).read_line(&mut line).unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nfrom this host\n").unwrap();
+            if tell.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    let folder = Folder::new();
+    let store = Store::open(folder.path().join("s")).unwrap();
+    let engine = engine();
+    let builder = EngineBuilder::new(engine.clone());
+    let answer = |url: &str, options: &Options| {
+        let ask = format!(
+            "exec 3<>/dev/tcp/127.0.0.1/${{http_proxy##*:}}; \
+             printf \"GET {url} HTTP/1.1\\\\r\\\\n\\\\r\\\\n\" >&3; cat <&3 >/answer; echo >&2 $no_proxy"
+        );
+        let text = format!("[images.i]\nbase = \"host\"\nrun = [\"\"\"bash -c '{ask}'\"\"\"]\n");
+        let bed = testbed(folder.path(), &text);
+        let image = store.resolve(&bed, "i", &builder, options, &mut |_| {});
+        let image =
+            image.unwrap_or_else(|fault| panic!("{fault}\n{}", fault.log.as_deref().unwrap_or_default()));
+        prints(&engine, &image, "cat /answer")
+    };
+    let refused = answer(&format!("http://{at}/"), &Options::default());
+    assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
+    let proxy = SiteProxy { http: Some(at.to_string()), ..SiteProxy::default() };
+    let options = Options { proxy, ..Options::default() };
+    let through = answer("http://nowhere.invalid/x", &options);
+    assert!(through.ends_with("from this host\n"), "{through}");
+    assert_eq!(asked.recv_timeout(SOON).unwrap(), "GET http://nowhere.invalid/x HTTP/1.1\r\n");
+    let refused = answer("http://localhost/other", &options);
+    assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
+    assert!(asked.try_recv().is_err(), "a builder reached the host");
+    let proxy = SiteProxy { http: Some("socks5://u:secret@proxy:1080".into()), ..SiteProxy::default() };
+    let options = Options { proxy, ..Options::default() };
+    let text = "[images.i]\nbase = \"host\"\nrun = [\"never run\"]\n";
+    let fault =
+        store.resolve(&testbed(folder.path(), text), "i", &builder, &options, &mut |_| {}).unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Unsupported, "{fault:?}");
 }
 
 /// Whether packages can be fetched from here.

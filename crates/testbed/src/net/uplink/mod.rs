@@ -11,10 +11,10 @@ mod tcp;
 mod udp;
 
 pub use policy::name_servers;
+pub(crate) use policy::{Policy, Refusal};
 
 use super::switch::{Frames, Mac, Port, Switch, Watch};
 use packet::{Ends, IpPacket, MOST_DATAGRAM, Unreachable};
-use policy::{Policy, Refusal};
 use rustix::event::epoll::EventFlags;
 use rustix::fd::OwnedFd;
 use smoltcp::wire::{EthernetFrame, EthernetProtocol, IpProtocol, TcpPacket};

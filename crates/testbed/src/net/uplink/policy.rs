@@ -1,12 +1,12 @@
-//! Where an uplink may go on behalf of machines.
+//! Where connections may go that are opened on behalf of machines.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use testbed_sys::route::{Destination, Routes};
 
 /// Why a destination is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     /// It is the host itself, or not one place.
     Prohibited,
     /// The host has no way there.
@@ -15,18 +15,18 @@ pub(super) enum Refusal {
 
 /// Judges destinations.
 #[derive(Debug)]
-pub(super) struct Policy {
+pub(crate) struct Policy {
     routes: Routes,
     to_host: bool,
 }
 
 impl Policy {
-    pub(super) fn new(to_host: bool) -> io::Result<Policy> {
+    pub(crate) fn new(to_host: bool) -> io::Result<Policy> {
         Ok(Policy { routes: Routes::open()?, to_host })
     }
 
     /// Judges a destination by where the kernel would send its packets, so that no name of this host is forgotten.
-    pub(super) fn check(&self, address: IpAddr) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, address: IpAddr) -> Result<(), Refusal> {
         if never(address) {
             return Err(Refusal::Prohibited);
         }
@@ -39,10 +39,23 @@ impl Policy {
     }
 }
 
+/// Where clouds tell a host what is for it alone, keys included, beside the link-local 169.254.169.254.
+const METADATA: [IpAddr; 4] = [
+    // Alibaba Cloud
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    // Azure
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    // Amazon
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    // Google
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+];
+
 /// No packet for such an address may leave a machine's network, whatever the host's routes say.
 fn never(address: IpAddr) -> bool {
     address.is_unspecified()
         || address.is_multicast()
+        || METADATA.contains(&address)
         || match address {
             IpAddr::V4(v4) => {
                 v4.octets()[0] == 0 || v4.is_loopback() || v4.is_link_local() || v4.is_broadcast()
@@ -90,6 +103,8 @@ mod tests {
             "::127.0.0.1",
             "ff02::1",
             "fe80::1",
+            "100.100.100.200",
+            "fd00:ec2::254",
         ] {
             assert_eq!(policy.check(address.parse().unwrap()), Err(Refusal::Prohibited), "{address}");
         }
