@@ -137,6 +137,25 @@ fn layers_are_built_and_used() {
 }
 
 #[test]
+fn images_are_imported_and_used() {
+    let Some(user) = User::new() else { return };
+    let made = "mkdir -p root/etc && echo word > root/etc/word && \
+                cp -L --parents /bin/sh $(ldd /bin/sh | grep -o '/[^ ]*' | sort -u | grep -v :) root/ && \
+                tar -C root -cf root.tar .";
+    let made = user.shell(made);
+    assert_eq!(made.code, Some(0), "{made:?}");
+    for source in ["root.tar", "root"] {
+        let imported = user.call(&["image", "import", "mine", source]);
+        assert_eq!(imported.code, Some(0), "{imported:?}");
+        let seen = test("seen", "m", "read -r word < /etc/word; test $word = word");
+        passes(&user, "[machines.m]\nimage = 'mine'\n", &[seen]);
+    }
+    let removed = user.call(&["image", "rm", "mine"]);
+    assert_eq!(removed.code, Some(0), "{removed:?}");
+    assert_eq!(user.call(&["check"]).code, Some(2));
+}
+
+#[test]
 fn what_cannot_be_done_is_told_with_the_way_out() {
     let Some(user) = User::new() else { return };
     for (machines, fault, hint) in [

@@ -70,9 +70,18 @@ impl User {
         Called::from(self.command(arguments).output().unwrap())
     }
 
+    /// Runs a text for a shell in the home folder.
+    pub(crate) fn shell(&self, text: &str) -> Called {
+        Called::from(self.program("/bin/sh", &["-c", text]).output().unwrap())
+    }
+
     /// The command, about to be called in the home folder.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(self.home.join("testbed"));
+        self.program(self.home.join("testbed"), arguments)
+    }
+
+    fn program(&self, program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.args(arguments).uid(self.id).gid(self.id).current_dir(&self.home).stdin(Stdio::null());
         command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", &self.home).env("NO_COLOR", "1");
         command.stdout(Stdio::piped()).stderr(Stdio::piped());

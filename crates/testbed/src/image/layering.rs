@@ -14,7 +14,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use testbed_agent::launch::IDS;
-use testbed_agent::{Doing as _, Fault};
+use testbed_agent::{Doing as _, Fault, FaultKind};
 
 /// What puts layers on one another, for one image.
 pub(super) struct Layering<'a, 'p> {
@@ -78,7 +78,14 @@ impl Layering<'_, '_> {
         self.layer(inputs.key(), &step, &mut resolved, &mut |folder, _, _| {
             let file = std::fs::File::open(archive).doing_to("open", &shown)?;
             let layer = Merged::open(&folder.join("upper"), []).doing("open a layer")?;
-            unpack(decompressed(file).doing_to("read", &shown)?, &layer, Whiteouts::Plain)
+            unpack(decompressed(file).doing_to("read", &shown)?, &layer, Whiteouts::Plain)?;
+            if Layout::is_in(&folder.join("upper")) {
+                let what = "use an image of layers as a root file system";
+                return Err(Fault::new(FaultKind::Image, what).at(&shown).hint(format!(
+                    "`testbed image import NAME {shown}` takes it in; then `NAME` stands for it"
+                )));
+            }
+            Ok(())
         })?;
         Ok(resolved)
     }

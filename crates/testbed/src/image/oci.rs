@@ -121,6 +121,15 @@ impl Layout {
         if folder.join("oci-layout").exists() { Layout::read(folder).map(Some) } else { Ok(None) }
     }
 
+    /// Whether a folder holds such an image, not a root file system; nothing else is looked at.
+    pub(super) fn is_in(folder: &Path) -> bool {
+        let saved = || {
+            let text = bounded(folder, Path::new("manifest.json")).ok()?;
+            serde_json::from_slice::<Vec<Saved>>(&text).ok()
+        };
+        open(folder, Path::new("oci-layout")).is_ok() || saved().is_some()
+    }
+
     fn saved(folder: &Path, saved: &[Saved]) -> Result<Layout, Fault> {
         let [image] = saved else {
             let names = saved.iter().flat_map(|image| image.tags.iter().flatten().map(String::as_str));

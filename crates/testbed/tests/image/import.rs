@@ -138,6 +138,16 @@ fn what_docker_saved_is_an_image() {
     assert_eq!(app.env, [("B".to_owned(), "2".to_owned())]);
     assert_eq!(app.workdir.as_deref(), Some("/srv"));
 
+    // As a base, what it is must be said: what is in it is no root file system.
+    folder.write("app.tar", saved(&folder, &config(), None));
+    let text = "[images.i]\nbase = \"./app.tar\"\n";
+    let fault = resolve(&store, folder.path(), text, &Counting::new()).unwrap_err();
+    assert!(
+        fault.kind == FaultKind::Image && fault.hint.unwrap().contains("image import NAME"),
+        "{}",
+        fault.operation
+    );
+
     let foreign = config().replace("linux", "plan9");
     let fault = stream(&store, "other", saved(&folder, &foreign, None).as_slice()).unwrap_err();
     assert!(fault.kind == FaultKind::Image && fault.operation.contains("for plan9/"), "{fault:?}");
