@@ -29,17 +29,24 @@ pub(crate) fn prepare(testbed: &Testbed, engine: &Engine) -> Result<Prepared, Fa
     Ok(Prepared::new(testbed, &images)?)
 }
 
+/// A variable that is set, and what it is set to: by this name or, as most programs read them, by it in capitals.
+pub(crate) fn variable(name: &str) -> Option<(String, String)> {
+    let set = |name: String| {
+        let value = std::env::var(&name).ok().filter(|value| !value.is_empty())?;
+        Some((name, value))
+    };
+    set(name.to_owned()).or_else(|| set(name.to_ascii_uppercase()))
+}
+
 /// How images are built for this user.
 pub(crate) fn options() -> image::Options {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    // In capitals too, as most programs read them.
-    let either = |name: &str| variable(name).or_else(|| variable(&name.to_ascii_uppercase()));
+    let value = |name: &str| variable(name).map(|(_, value)| value);
     image::Options {
-        mirror: variable("TESTBED_MIRROR"),
+        mirror: value("TESTBED_MIRROR"),
         proxy: SiteProxy {
-            http: either("http_proxy"),
-            https: either("https_proxy"),
-            except: either("no_proxy"),
+            http: value("http_proxy"),
+            https: value("https_proxy"),
+            except: value("no_proxy"),
         },
         ..image::Options::default()
     }

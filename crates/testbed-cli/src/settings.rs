@@ -80,7 +80,21 @@ pub(crate) fn all(place: &Place) -> Vec<Setting> {
 }
 
 fn variable(name: &str, what: &str) -> Setting {
-    let value = std::env::var(name).ok().filter(|value| !value.is_empty());
-    let origin = if value.is_some() { Origin::Variable(name.to_owned()) } else { Origin::Default };
+    let (value, origin) = match images::variable(name) {
+        Some((name, value)) => (Some(without_password(&value)), Origin::Variable(name)),
+        None => (None, Origin::Default),
+    };
     Setting { name: what.to_owned(), value, origin }
+}
+
+/// A URL without who calls: what is shown here is sent to others who shall help.
+fn without_password(value: &str) -> String {
+    let (scheme, rest) = match value.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), value),
+    };
+    match rest.rsplit_once('@') {
+        Some((_, place)) => format!("{scheme}***@{place}"),
+        None => value.to_owned(),
+    }
 }

@@ -32,8 +32,15 @@ fn root_can_make_machines_here_and_nothing_of_the_examination_stays() {
     let folder = Folder::with("[defaults]\ndeadlines = { test = '7s' }\n[machines.m]\n");
     let before = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     let called = Called::from(
-        folder.command(&["doctor", "--format", "json"]).env("TESTBED_CACHE", "cache").output().unwrap(),
+        folder
+            .command(&["doctor", "--format", "json"])
+            .env("TESTBED_CACHE", "cache")
+            .env_remove("https_proxy")
+            .env("HTTPS_PROXY", "http://me:secret@proxy.example:3128")
+            .output()
+            .unwrap(),
     );
+    assert!(!called.text().contains("secret"), "a password is shown");
     is_sound(&called);
     let report = findings(&called);
     for name in
@@ -50,6 +57,8 @@ fn root_can_make_machines_here_and_nothing_of_the_examination_stays() {
         (found["value"].as_str().unwrap().to_owned(), found["origin"].as_str().unwrap().to_owned())
     };
     assert_eq!(setting("folder of images"), ("cache".into(), "TESTBED_CACHE".into()));
+    let proxy = ("http://***@proxy.example:3128".into(), "HTTPS_PROXY".into());
+    assert_eq!(setting("proxy of builds, TLS"), proxy);
     assert_eq!(setting("deadlines.test"), ("7 s".into(), "testbed.toml".into()));
     assert_eq!(setting("deadlines.stop"), ("5 s".into(), "default".into()));
     assert!(!folder.path().join("cache").exists(), "looking at a store must not make it");

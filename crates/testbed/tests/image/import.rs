@@ -100,6 +100,33 @@ fn folders_and_layouts_are_taken_in_as_bases_are() {
     assert_eq!((found.workdir.as_deref(), found.user.as_deref()), (Some("/w"), Some("7:8")));
 }
 
+#[test]
+fn what_newer_versions_of_docker_save_has_the_layers_of_the_layout_in_it() {
+    if !is_root() {
+        return;
+    }
+    let folder = Folder::new();
+    let store = store(&folder);
+    let layout = Layout(&folder);
+    let blobs = [layout.blob(&root("below")), layout.blob(&tar(&[("a", EntryType::Regular, "a")]))];
+    layout.write(&[&blobs[0], &blobs[1]]);
+    let plain = import(&store, "layout", folder.path().join("oci")).unwrap();
+    let path = |blob: &str| {
+        let digest = blob.split(['"', ':']).find(|part| part.len() == 64).unwrap().to_owned();
+        format!("blobs/sha256/{digest}")
+    };
+    let own = path(&layout.blob(config().as_bytes()));
+    let manifest = format!(
+        r#"[{{"Config":"{own}","RepoTags":null,"Layers":["{}","{}"]}}]"#,
+        path(&blobs[0]),
+        path(&blobs[1])
+    );
+    folder.write("oci/manifest.json", manifest);
+    let both = stream(&store, "both", packed(&folder.path().join("oci")).as_slice()).unwrap();
+    assert_eq!(both.layers, plain.layers);
+    assert_eq!(both.env, [("B".to_owned(), "2".to_owned())]);
+}
+
 /// What older versions of Docker save: a second layer that is the first again is a link to it.
 fn saved(folder: &Folder, config: &str, manifest: Option<&str>) -> Vec<u8> {
     let top = tar(&[("top", EntryType::Regular, "on top")]);
