@@ -165,6 +165,8 @@ struct Way {
 
 /// What a client is told that asks for the host itself.
 const PROHIBITED: &str = "403 This host itself is out of the reach of builds";
+/// And one for whom the site's proxy does not answer.
+const NO_SITE_PROXY: &str = "502 The proxy of the site cannot be reached";
 const FAILED: &str = "502 Bad Gateway";
 
 impl Way {
@@ -195,8 +197,8 @@ impl Way {
             self.check_name(host, *port)?;
         }
         if let Some(upstream) = self.site.on_the_way(host, *port, *tunnel) {
-            let addresses = (upstream.host.as_str(), upstream.port).to_socket_addrs().map_err(io)?;
-            let server = connect(addresses).map_err(io)?;
+            let addresses = (upstream.host.as_str(), upstream.port).to_socket_addrs();
+            let server = addresses.and_then(connect).map_err(|_| NO_SITE_PROXY.to_owned())?;
             let head = request.to_proxy(upstream.authorization.as_deref());
             (&server).write_all(head.as_bytes()).map_err(io)?;
             return if *tunnel { established(server) } else { Ok((server, Vec::new())) };
@@ -417,5 +419,9 @@ mod tests {
         let nonsense = server("SSH-2.0-here\r\n\r\n");
         let site = SiteProxy { https: Some(nonsense.at.to_string()), ..SiteProxy::default() };
         assert!(ask(&proxy(&site, &[]), tunnel).starts_with("HTTP/1.1 502 "));
+        let closed = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+        let site = SiteProxy { https: Some(closed.to_string()), ..SiteProxy::default() };
+        let answer = ask(&proxy(&site, &[]), tunnel);
+        assert!(answer.starts_with("HTTP/1.1 502 The proxy of the site "), "{answer}");
     }
 }
