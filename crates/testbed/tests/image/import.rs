@@ -222,6 +222,39 @@ fn hostile_images_reach_nothing_of_the_host() {
 }
 
 #[test]
+fn no_image_makes_us_panic_or_leaves_anything_behind() {
+    use proptest::prelude::*;
+    let folder = Folder::new();
+    let store = store(&folder);
+    let docker = saved(&folder, &config(), None);
+    let layout = Layout(&folder);
+    layout.write(&[&layout.blob(&root("below"))]);
+    let wholes = [docker, packed(&folder.path().join("oci"))];
+    // Where there is something else than zeros: damage to padding is none.
+    let said: Vec<Vec<usize>> = wholes
+        .iter()
+        .map(|whole| whole.iter().enumerate().filter(|(_, byte)| **byte != 0).map(|(at, _)| at).collect())
+        .collect();
+    let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8);
+    let config = ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() };
+    let mut runner = proptest::test_runner::TestRunner::new(config);
+    runner
+        .run(&(0..wholes.len(), changes), |(which, changes)| {
+            let mut bytes = wholes[which].clone();
+            for (at, value) in changes {
+                bytes[*at.get(&said[which])] = value;
+            }
+            let before = store.imported().unwrap();
+            if stream(&store, "i", bytes.as_slice()).is_err() {
+                prop_assert_eq!(store.imported().unwrap(), before);
+            }
+            prop_assert_eq!(names(&store, "tmp"), vec![""; 0]);
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
 fn what_is_cut_short_or_empty_leaves_nothing_and_the_name_as_it_was() {
     if !is_root() {
         return;
