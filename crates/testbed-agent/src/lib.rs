@@ -11,6 +11,7 @@ pub mod agent;
 pub mod capture;
 pub mod client;
 pub mod control;
+pub mod copy;
 pub mod describe;
 pub mod fault;
 pub mod filter;

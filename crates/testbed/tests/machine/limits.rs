@@ -3,13 +3,20 @@
 
 use crate::beds::checked;
 use crate::host::{self, SOON, engine, machine, shell};
+use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, kill_process, pidfd_getfd, pidfd_open};
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
+use tar::{EntryType, Header};
 use testbed::bed::{Bed, HostOnly, Options};
 use testbed::{Engine, Machine};
 use testbed_agent::FaultKind;
-use testbed_agent::agent::Tool;
+use testbed_agent::agent::{Exit, Open, Reply, Report, Request, Tool, Tooling};
+use testbed_agent::frame::{Decoder, Kind, encode_message};
+use testbed_sys::fdpass;
 
 const MEMORY: &str = "64M";
 
@@ -127,8 +134,8 @@ fn a_process_1_that_never_answers_is_waited_for_until_the_deadline() {
     m.wait_started(SOON).unwrap();
 }
 
-/// Writes to the keeper in the name of process 1.
-fn say_as_process_1(machine: &Machine, bytes: &[u8]) {
+/// The socket by which process 1 speaks to the keeper.
+fn socket_of_process_1(machine: &Machine) -> OwnedFd {
     let pid = machine.pid().unwrap();
     machine.wait_started(SOON).unwrap();
     let socket = fs::read_dir(format!("/proc/{pid}/fd"))
@@ -139,8 +146,7 @@ fn say_as_process_1(machine: &Machine, bytes: &[u8]) {
         .and_then(|e| e.file_name().to_str()?.parse().ok())
         .unwrap();
     let process = pidfd_open(Pid::from_raw(pid as i32).unwrap(), PidfdFlags::empty()).unwrap();
-    let socket = pidfd_getfd(process, socket, PidfdGetfdFlags::empty()).unwrap();
-    rustix::io::write(socket, bytes).unwrap();
+    pidfd_getfd(process, socket, PidfdGetfdFlags::empty()).unwrap()
 }
 
 #[test]
@@ -151,7 +157,7 @@ fn a_process_1_that_sends_garbage_costs_one_clear_error() {
     for garbage in [&[0xff_u8; 64][..], b"HTTP/1.1 200 OK\r\n\r\n", &length_of_a_gigabyte] {
         let m = machine(&engine);
         let running = m.command(["sleep", "100"]).start().unwrap();
-        say_as_process_1(&m, garbage);
+        rustix::io::write(socket_of_process_1(&m), garbage).unwrap();
         // Whoever waits is told, and so is whoever comes later.
         let mut running = running;
         let fault = running.wait(Some(SOON)).unwrap_err();
@@ -179,4 +185,87 @@ fn a_machine_that_was_never_made_is_gone_at_once() {
         "{fault}"
     );
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+}
+
+/// Answers the next request in the place of process 1, which stands still: `archive` is what the tool wrote.
+fn pack_instead(machine: &Machine, archive: &[u8]) {
+    let socket = socket_of_process_1(machine);
+    let (mut decoder, mut handed, mut bytes) = (Decoder::new(), Vec::new(), [0; 4096]);
+    let open = loop {
+        match decoder.next_frame().unwrap() {
+            Some(frame) if frame.kind == Kind::Open => break frame,
+            Some(_) => continue,
+            None => {}
+        }
+        let length = fdpass::receive(socket.as_fd(), &mut bytes, &mut handed).unwrap();
+        decoder.feed(&bytes[..length]);
+    };
+    let packing: Open = open.message("open").unwrap();
+    assert!(matches!(packing.request, Request::Tool(Tooling { tool: Tool::Pack { .. }, .. })));
+    // The keeper may have seen enough before the end.
+    let _ = File::from(handed.remove(0)).write_all(archive);
+    let mut answer = Vec::new();
+    let report = Some(Report::Bytes(archive.len() as u64));
+    let ended = Reply::Ended { how: Exit::Code(0), timed_out: false, report };
+    encode_message(&mut answer, open.channel, Kind::Reply, 0, &ended).unwrap();
+    rustix::io::write(socket, &answer).unwrap();
+}
+
+#[test]
+fn a_process_1_that_packs_what_it_likes_reaches_nothing_but_the_copy() {
+    let Some(engine) = engine() else { return };
+    let m = machine(&engine);
+    m.wait_started(SOON).unwrap();
+    kill_process(Pid::from_raw(m.pid().unwrap() as i32).unwrap(), Signal::STOP).unwrap();
+    let here = std::env::temp_dir().join(format!("testbed-packs-{}", std::process::id()));
+    fs::create_dir_all(&here).unwrap();
+    fs::write(here.join("secret"), "untouched").unwrap();
+    let copy = here.join("copy");
+    let (link, hard) = (EntryType::Symlink, EntryType::Link);
+    let crimes: [&[(EntryType, &str, &str)]; 5] = [
+        &[(EntryType::Directory, "t", ""), (hard, "t/hard", "t/../../secret")],
+        &[(EntryType::Directory, "t", ""), (link, "t/up", ".."), (hard, "t/hard", "t/up/secret")],
+        &[(EntryType::Directory, "t", ""), (link, "t/up", ".."), (EntryType::Regular, "t/up/secret", "")],
+        &[(hard, "t", "../secret")],
+        &[(EntryType::Regular, "../secret", "")],
+    ];
+    let fault = |crime: &[(EntryType, &str, &str)]| {
+        let mut archive = tar::Builder::new(Vec::new());
+        for (kind, name, link) in crime {
+            let mut header = Header::new_gnu();
+            // The header's own setters would refuse some of these.
+            header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+            header.as_old_mut().linkname[..link.len()].copy_from_slice(link.as_bytes());
+            header.set_entry_type(*kind);
+            header.set_mode(0o755);
+            header.set_size(0);
+            header.set_cksum();
+            archive.append(&header, std::io::empty()).unwrap();
+        }
+        let archive = archive.into_inner().unwrap();
+        std::thread::scope(|scope| {
+            let packing = scope.spawn(|| {
+                let packed = catch_unwind(AssertUnwindSafe(|| pack_instead(&m, &archive)));
+                if packed.is_err() {
+                    // Nobody else would answer.
+                    m.kill(SOON).unwrap();
+                }
+                packed
+            });
+            let copied = m.copy_out("/etc", &copy);
+            packing.join().unwrap().unwrap();
+            copied
+        })
+    };
+    for crime in crimes {
+        let fault = fault(crime).unwrap_err();
+        assert!(fault.to_string().contains("an archive entry named"), "{fault}");
+        assert_eq!(fault.machine.as_deref(), Some("m"), "{fault}");
+        assert_eq!(fs::read(here.join("secret")).unwrap(), b"untouched", "{crime:?}");
+        assert_eq!(fs::metadata(here.join("secret")).unwrap().nlink(), 1, "{crime:?}");
+        let _ = fs::remove_dir_all(&copy);
+    }
+    fault(&[(EntryType::Directory, "t", ""), (EntryType::Regular, "t/file", "")]).unwrap();
+    assert!(copy.join("file").is_file());
+    fs::remove_dir_all(here).unwrap();
 }
