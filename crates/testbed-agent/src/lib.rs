@@ -18,5 +18,6 @@ pub mod filter;
 pub mod frame;
 pub mod launch;
 pub mod pcapng;
+pub mod quantity;
 
 pub use fault::{Doing, Fault, FaultKind};

@@ -1,6 +1,7 @@
 //! Takes a list of arguments apart, by a table of what a command takes.
 
-use super::{Wrong, quantity};
+use super::Wrong;
+use crate::quantity::parse_duration;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -155,7 +156,7 @@ impl Arguments {
 
     pub(super) fn duration(&self, long: &'static str) -> Result<Option<Duration>, Wrong> {
         let parse = |text: &str| {
-            quantity::duration(text)
+            parse_duration(text)
                 .map_err(|why| Wrong::new(format!("`{text}` is no value of `--{long}`")).hint(why))
         };
         self.one(long)?.map(parse).transpose()

@@ -21,8 +21,7 @@ pub(super) fn probe(
     let reads = matches!(probe, Probe::TcpConnect { .. });
     let source = if reads { Source::Channel } else { Source::Null };
     let channel = connection.open(machine, tooling(tool, source, timeout))?;
-    let listens =
-        matches!(probe, Probe::TcpListen { .. } | Probe::UdpListen { .. } | Probe::HttpServe { .. });
+    let listens = matches!(probe, Probe::Listen(_));
     let ends = Ends {
         input: reads.then_some(io.input),
         output: Some(io.output),
@@ -50,12 +49,12 @@ pub(super) fn probe(
         (Report::Datagrams { first, all }, Probe::UdpSend { wait, .. }) => {
             (show::datagrams(first, *all), wait.is_none() || *all > 0)
         }
-        (Report::Datagrams { first, all }, Probe::UdpListen { count, .. }) => {
+        (Report::Datagrams { first, all }, Probe::Listen(Tool::UdpListen { count, .. })) => {
             (show::datagrams(first, *all), *all >= u64::from(*count))
         }
         (
             Report::Connections { all, .. },
-            Probe::TcpListen { accept: count, .. } | Probe::HttpServe { count, .. },
+            Probe::Listen(Tool::TcpListen { accept: count, .. } | Tool::HttpServe { count, .. }),
         ) => (String::new(), *all >= u64::from(*count)),
         (Report::Connection { .. }, _) => (String::new(), true),
         (Report::Http { status, .. }, _) => {
@@ -88,22 +87,16 @@ fn tool(probe: &Probe, io: &Io<'_>) -> Result<Tool, Fault> {
         Probe::TcpConnect { host, port, from, wait, read } => {
             Tool::TcpConnect { to: at(host, *port)?, from: *from, wait_ms: millis(*wait), read: *read }
         }
-        Probe::TcpListen { at, accept, greeting, echo } => {
-            Tool::TcpListen { at: *at, accept: *accept, greeting: greeting.clone().into_bytes(), echo: *echo }
-        }
         Probe::UdpSend { host, port, text, wait } => Tool::UdpSend {
             to: at(host, *port)?,
             payload: text.clone().into_bytes(),
             wait_ms: wait.map_or(0, millis),
         },
-        Probe::UdpListen { at, count, echo } => Tool::UdpListen { at: *at, count: *count, echo: *echo },
         Probe::HttpGet { url, host, wait } => {
             let (url, name) = literal(url, io)?;
             Tool::HttpGet { url, host: host.clone().or(name), wait_ms: millis(*wait) }
         }
-        Probe::HttpServe { at, folder, text, count } => {
-            Tool::HttpServe { at: *at, folder: folder.clone(), text: text.clone(), count: *count }
-        }
+        Probe::Listen(tool) => tool.clone(),
     })
 }
 

@@ -1,7 +1,8 @@
 //! Words, and what they mean.
 
 use super::*;
-use crate::agent::{Condition, Program};
+use crate::agent::{Condition, Program, Tool};
+use crate::quantity::parse_duration;
 use proptest::prelude::*;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -136,7 +137,7 @@ fn probes_say_whom_by_address_or_name() {
     let (six, _) = probe("udp send m [fd00::1]:53 hello");
     assert!(matches!(six, Probe::UdpSend { host: Host::Address(_), port: 53, wait: None, .. }));
     let at = |line| match probe(line).0 {
-        Probe::TcpListen { at, accept: 1, .. } => at,
+        Probe::Listen(Tool::TcpListen { at, accept: 1, .. }) => at,
         other => panic!("{other:?}"),
     };
     assert_eq!(at("tcp listen m 80"), SocketAddr::from(([0, 0, 0, 0], 80)));
@@ -240,6 +241,6 @@ proptest! {
 
     #[test]
     fn durations_are_read_as_they_are_written(millis in 1u64..2_000_000_000) {
-        prop_assert_eq!(quantity::duration(&format!("{millis}ms")), Ok(Duration::from_millis(millis)));
+        prop_assert_eq!(parse_duration(&format!("{millis}ms")), Ok(Duration::from_millis(millis)));
     }
 }

@@ -2,9 +2,9 @@
 
 use super::Wrong;
 use super::arguments::{Arguments, number};
-use super::quantity;
+use super::signal::parse_signal;
 use super::table::{self, Found, Verb};
-use crate::agent::{Condition, Program};
+use crate::agent::{Condition, Program, Tool};
 use crate::filter::Filter;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -204,17 +204,6 @@ pub enum Probe {
         /// End after so many bytes.
         read: Option<u64>,
     },
-    /// Accept connections and write what they send.
-    TcpListen {
-        /// Where.
-        at: SocketAddr,
-        /// End after so many; 0 for never.
-        accept: u32,
-        /// Sent to each.
-        greeting: String,
-        /// Send back what came.
-        echo: bool,
-    },
     /// Send a datagram.
     UdpSend {
         /// Whom.
@@ -226,15 +215,6 @@ pub enum Probe {
         /// How long to wait for an answer; none to wait for.
         wait: Option<Duration>,
     },
-    /// Receive datagrams.
-    UdpListen {
-        /// Where.
-        at: SocketAddr,
-        /// End after so many; 0 for never.
-        count: u32,
-        /// Send each back.
-        echo: bool,
-    },
     /// Get a page.
     HttpGet {
         /// `http://HOST[:PORT]/PATH`.
@@ -244,17 +224,8 @@ pub enum Probe {
         /// How long it may take.
         wait: Duration,
     },
-    /// Serve pages.
-    HttpServe {
-        /// Where.
-        at: SocketAddr,
-        /// A folder of the machine.
-        folder: Option<String>,
-        /// The answer to every request if no folder.
-        text: String,
-        /// End after so many; 0 for never.
-        count: u32,
-    },
+    /// Wait for others: [`Tool::TcpListen`], [`Tool::UdpListen`] or [`Tool::HttpServe`].
+    Listen(Tool),
 }
 
 /// How long `wait` waits where the call does not say.
@@ -387,7 +358,7 @@ fn kill(a: &mut Arguments) -> Result<Call, Wrong> {
     });
     let signal = match a.one("signal")? {
         None => libc::SIGTERM,
-        Some(text) => quantity::signal(text).ok_or_else(|| {
+        Some(text) => parse_signal(text).ok_or_else(|| {
             Wrong::new(format!("there is no signal `{text}`"))
                 .hint("write its name, as in `-s KILL`, or its number")
         })?,
@@ -476,32 +447,32 @@ fn probe(name: &str, a: &mut Arguments) -> Result<Probe, Wrong> {
             let wait = a.duration("wait")?.unwrap_or(CONNECT);
             Probe::TcpConnect { host, port, from, wait, read: a.number("read")? }
         }
-        "tcp listen" => Probe::TcpListen {
+        "tcp listen" => Probe::Listen(Tool::TcpListen {
             at: listening(&a.next("[ADDRESS:]PORT")?)?,
             accept: a.number("count")?.unwrap_or(1),
-            greeting: a.one("greeting")?.unwrap_or_default().to_owned(),
+            greeting: a.one("greeting")?.unwrap_or_default().as_bytes().to_vec(),
             echo: a.flag("echo"),
-        },
+        }),
         "udp send" => {
             let (host, port) = host_and_port(&a.next("HOST:PORT")?)?;
             Probe::UdpSend { host, port, text: a.next("TEXT")?, wait: a.duration("wait")? }
         }
-        "udp listen" => Probe::UdpListen {
+        "udp listen" => Probe::Listen(Tool::UdpListen {
             at: listening(&a.next("[ADDRESS:]PORT")?)?,
             count: a.number("count")?.unwrap_or(1),
             echo: a.flag("echo"),
-        },
+        }),
         "http get" => Probe::HttpGet {
             url: url(a.next("URL")?)?,
             host: a.one("host")?.map(str::to_owned),
             wait: a.duration("wait")?.unwrap_or(CONNECT),
         },
-        _ => Probe::HttpServe {
+        _ => Probe::Listen(Tool::HttpServe {
             at: listening(&a.next("[ADDRESS:]PORT")?)?,
             folder: a.one("folder")?.map(str::to_owned),
             text: a.one("text")?.unwrap_or_default().to_owned(),
             count: a.number("count")?.unwrap_or(0),
-        },
+        }),
     })
 }
 

@@ -18,7 +18,6 @@ mod lower;
 mod model;
 mod name;
 mod problem;
-mod quantity;
 mod raw;
 mod reference;
 mod render;
@@ -39,5 +38,5 @@ pub use schema::schema;
 
 pub(crate) use lower::{TAR_SUFFIXES, graph};
 pub(crate) use name::is_image_name;
-pub use quantity::{parse_duration, parse_size};
-pub(crate) use quantity::{print_duration, print_size};
+pub use testbed_agent::quantity::{parse_duration, parse_size};
+pub(crate) use testbed_agent::quantity::{print_duration, print_size};

@@ -19,8 +19,8 @@ use super::keys::{NEEDS, TESTBED};
 use super::model::{Deadlines, Machine, Need, Testbed};
 use super::name::{is_label, nearest, to_label};
 use super::problem::{Place, Problem, ProblemKind, Problems, listed, quoted};
-use super::quantity;
 use super::raw::{Entry, Node};
+use super::{parse_duration, parse_size};
 use section::Section;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -132,12 +132,12 @@ impl Checker<'_> {
 
     fn duration(&mut self, section: &Section<'_>, key: &str) -> Option<Duration> {
         let (text, place) = section.text(key)?;
-        quantity::duration(text).map_err(|why| self.bad_quantity("duration", text, place, why)).ok()
+        parse_duration(text).map_err(|why| self.bad_quantity("duration", text, place, why)).ok()
     }
 
     fn size(&mut self, section: &Section<'_>, key: &str) -> Option<u64> {
         let (text, place) = section.text(key)?;
-        quantity::size(text).map_err(|why| self.bad_quantity("size", text, place, why)).ok()
+        parse_size(text).map_err(|why| self.bad_quantity("size", text, place, why)).ok()
     }
 
     fn bad_quantity(&mut self, what: &str, text: &str, place: &Place, why: &str) {

@@ -5,8 +5,11 @@ use std::time::Duration;
 /// No deadline is longer: about a month.
 const LONGEST: f64 = 31.0 * 24.0 * 3600.0;
 
-/// `"10s"`, `"500ms"`, `"1.5h"`, `"1h 30m"`. Units: ms, s, m or min, h. Positive, at most 31 days.
-pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
+/// `"10s"`, `"500ms"`, `"1.5h"`, `"1h 30m"`. Units: ms, s, m or min, h. At least 1 ms, at most 31 days.
+///
+/// # Errors
+/// What is wrong with it, or what a duration is.
+pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
     const FORM: &str = "a duration is a number and a unit, ms, s, m or h: \"500ms\", \"10s\", \"1h 30m\"";
     let mut seconds = 0.0;
     let mut rest = text.trim();
@@ -37,24 +40,11 @@ pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
     Ok(Duration::from_millis((seconds * 1000.0).round() as u64))
 }
 
-/// A duration as people write it: `10s`, `500ms`, `1h 30m`.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
-    duration(text)
-}
-
-/// A size as people write it: `512M`, `1.5G`; bytes.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn parse_size(text: &str) -> Result<u64, &'static str> {
-    size(text)
-}
-
 /// `"512M"`, `"1.5G"`, `"64KiB"`, `"4096"` bytes. K, M, G and T are powers of 1024. Positive, below 8 EiB.
-pub(super) fn size(text: &str) -> Result<u64, &'static str> {
+///
+/// # Errors
+/// What is wrong with it, or what a size is.
+pub fn parse_size(text: &str) -> Result<u64, &'static str> {
     const FORM: &str = "a size is a number of bytes, or one with K, M, G or T (powers of 1024): \"512M\"";
     let (number, unit) = leading_number(text.trim()).ok_or(FORM)?;
     let factor = match unit {
@@ -86,8 +76,8 @@ fn leading_number(text: &str) -> Option<(f64, &str)> {
     Some((number.parse().ok()?, rest.trim_start()))
 }
 
-/// A duration as [`duration`] reads it.
-pub(crate) fn print_duration(duration: Duration) -> String {
+/// A duration as [`parse_duration`] reads it.
+pub fn print_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     if !millis.is_multiple_of(1000) {
         return format!("{millis}ms");
@@ -98,8 +88,8 @@ pub(crate) fn print_duration(duration: Duration) -> String {
     }
 }
 
-/// A size as [`size`] reads it.
-pub(crate) fn print_size(bytes: u64) -> String {
+/// A size as [`parse_size`] reads it.
+pub fn print_size(bytes: u64) -> String {
     for (unit, shift) in [("T", 40), ("G", 30), ("M", 20), ("K", 10)] {
         if bytes.is_multiple_of(1 << shift) && bytes > 0 {
             return format!("{}{unit}", bytes >> shift);
@@ -118,10 +108,10 @@ mod tests {
         for (text, millis) in
             [("1s", 1000), ("500ms", 500), ("1.5h", 5_400_000), ("1h 30m", 5_400_000), ("15min", 900_000)]
         {
-            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
         for text in ["", "10", "s", "10 parsecs", "-1s", "0s", "1..5s", "1e3s", "99999h", "10s10", "5.s"] {
-            assert!(duration(text).is_err(), "{text}");
+            assert!(parse_duration(text).is_err(), "{text}");
         }
     }
 
@@ -130,10 +120,10 @@ mod tests {
         for (text, bytes) in
             [("512M", 512 << 20), ("1.5G", 3 << 29), ("64KiB", 64 << 10), ("4096", 4096), ("1 T", 1 << 40)]
         {
-            assert_eq!(size(text), Ok(bytes), "{text}");
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
         }
         for text in ["", "M", "-1M", "0", "1X", "1MM", "99999999T", "512m"] {
-            assert!(size(text).is_err(), "{text}");
+            assert!(parse_size(text).is_err(), "{text}");
         }
     }
 
@@ -141,13 +131,13 @@ mod tests {
         #[test]
         fn quantities_read_back_as_they_print(millis in 1u64..2_000_000_000, bytes in 1u64..1 << 50) {
             let span = Duration::from_millis(millis);
-            prop_assert_eq!(duration(&print_duration(span)), Ok(span));
-            prop_assert_eq!(size(&print_size(bytes)), Ok(bytes));
+            prop_assert_eq!(parse_duration(&print_duration(span)), Ok(span));
+            prop_assert_eq!(parse_size(&print_size(bytes)), Ok(bytes));
         }
 
         #[test]
         fn no_text_panics(text in ".{0,40}") {
-            let _ = (duration(&text), size(&text));
+            let _ = (parse_duration(&text), parse_size(&text));
         }
     }
 }
