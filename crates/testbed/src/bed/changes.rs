@@ -2,17 +2,14 @@
 
 use super::Bed;
 use crate::engine::link::lock;
+use crate::image::opaque;
 use crate::machine::tree::{Entry, walk};
 use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, open, openat, statat};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
-use std::ffi::CStr;
 use std::path::{Component, Path, PathBuf};
 use testbed_agent::{Doing as _, Fault};
-
-/// How overlay marks a folder that hides those below it (Documentation/filesystems/overlayfs.rst, "userxattr").
-const OPAQUE: &CStr = c"user.overlay.opaque";
 
 /// Something that a machine has changed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -156,7 +153,7 @@ fn find(layer: &OwnedFd, path: &Path) -> Found {
         }
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let Ok(next) = openat(at, part, flags, Mode::empty()) else { return Found::Gone };
-        hidden |= rustix::fs::fgetxattr(&next, OPAQUE, &mut [0_u8; 8]).is_ok();
+        hidden |= rustix::fs::fgetxattr(&next, opaque::NAME, &mut [0_u8; 8]).is_ok();
         folder = Some(next);
     }
     Found::Nothing
@@ -165,5 +162,5 @@ fn find(layer: &OwnedFd, path: &Path) -> Found {
 fn is_opaque(entry: &Entry<'_>) -> bool {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     openat(entry.folder, entry.name, flags, Mode::empty())
-        .is_ok_and(|folder| rustix::fs::fgetxattr(&folder, OPAQUE, &mut [0_u8; 8]).is_ok())
+        .is_ok_and(|folder| rustix::fs::fgetxattr(&folder, opaque::NAME, &mut [0_u8; 8]).is_ok())
 }

@@ -20,7 +20,7 @@ mod key;
 mod layering;
 mod merged;
 mod oci;
-mod opaque;
+pub(crate) mod opaque;
 mod proxy;
 mod resolve;
 mod sources;
