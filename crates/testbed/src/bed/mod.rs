@@ -18,7 +18,7 @@ pub use changes::{Change, ChangeKind};
 pub use images::{HostOnly, ImageRoot, Images, Prepared, StoredImages};
 pub use lifecycle::Ending;
 pub use service::{Log, ServiceStatus};
-pub use snapshot::SnapshotStatus;
+pub use testbed_agent::control::SnapshotStatus;
 
 use crate::control::session::Session;
 use crate::engine::Engine;

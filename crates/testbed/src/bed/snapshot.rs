@@ -13,7 +13,8 @@ use rustix::fd::AsFd as _;
 use rustix::fs::{Mode, OFlags, openat};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, MutexGuard};
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
+use testbed_agent::control::SnapshotStatus;
 use testbed_agent::{Doing as _, Fault, FaultKind};
 
 /// The longest name of a snapshot, in bytes.
@@ -42,21 +43,6 @@ struct Past {
     cut: BTreeSet<u32>,
 }
 
-/// What is known of a snapshot.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SnapshotStatus {
-    /// Its name.
-    pub name: String,
-    /// The one that its machines stood on.
-    pub parent: Option<String>,
-    /// When it was made.
-    pub made: SystemTime,
-    /// Its machines.
-    pub machines: Vec<String>,
-    /// The bed's machines stand on it: it was made or rolled back to last.
-    pub current: bool,
-}
-
 impl Bed {
     /// Takes a snapshot of these machines, or of all if none is named. Those that run stand still meanwhile.
     ///
@@ -79,19 +65,16 @@ impl Bed {
     pub fn snapshots(&self) -> Vec<SnapshotStatus> {
         let snapshots = lock(&self.shared.snapshots);
         let name_of = |number: &usize| self.shared.machines[*number].name().to_owned();
-        let mut all: Vec<SnapshotStatus> = snapshots
-            .by_name
-            .iter()
-            .map(|(name, snapshot)| SnapshotStatus {
-                name: name.clone(),
-                parent: snapshot.parent.clone(),
-                made: snapshot.made,
-                machines: snapshot.machines.keys().map(name_of).collect(),
-                current: snapshots.current.as_ref() == Some(name),
-            })
-            .collect();
-        all.sort_by_key(|snapshot| snapshot.made);
-        all
+        let mut all: Vec<(&String, &Snapshot)> = snapshots.by_name.iter().collect();
+        all.sort_by_key(|(_, snapshot)| snapshot.made);
+        let status = |(name, snapshot): (&String, &Snapshot)| SnapshotStatus {
+            name: name.clone(),
+            parent: snapshot.parent.clone(),
+            made: snapshot.made.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+            machines: snapshot.machines.keys().map(name_of).collect(),
+            current: snapshots.current.as_ref() == Some(name),
+        };
+        all.into_iter().map(status).collect()
     }
 
     /// Puts these machines, or all of the snapshot if none is named, back on its files: they end at once and start

@@ -9,9 +9,9 @@ use rustix::io::Errno;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 use testbed_agent::agent::Note;
-use testbed_agent::control::{Answer, Ask, Condition, SnapshotStatus};
+use testbed_agent::control::{Answer, Ask, Condition};
 use testbed_agent::frame::MAX_BODY;
 use testbed_agent::{Doing as _, Fault, FaultKind};
 
@@ -116,21 +116,13 @@ fn snapshots(bed: &Bed, from: u32) -> Answer {
     let mut room = ROOM;
     let mut page = Vec::new();
     let all = bed.snapshots();
-    for snapshot in all.iter().skip(from as usize) {
-        let since = snapshot.made.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let its = SnapshotStatus {
-            name: snapshot.name.clone(),
-            parent: snapshot.parent.clone(),
-            made: since.as_secs(),
-            machines: snapshot.machines.clone(),
-            current: snapshot.current,
-        };
-        let length = postcard::to_stdvec(&its).map_or(ROOM, |bytes| bytes.len());
+    for its in all.iter().skip(from as usize) {
+        let length = postcard::to_stdvec(its).map_or(ROOM, |bytes| bytes.len());
         if length > room && !page.is_empty() {
             break;
         }
         room = room.saturating_sub(length);
-        page.push(its);
+        page.push(its.clone());
     }
     let more = from as usize + page.len() < all.len();
     Answer::Snapshots { snapshots: page, more }
