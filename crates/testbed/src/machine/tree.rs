@@ -41,6 +41,10 @@ impl Entry<'_> {
         FileType::from_raw_mode(self.stat.st_mode)
     }
 
+    fn open_folder(&self) -> Result<OwnedFd, Errno> {
+        openat(self.folder, self.name, FOLDER, Mode::empty())
+    }
+
     /// It says that a lower layer's entry of this name is gone.
     pub(crate) fn is_whiteout(&self) -> bool {
         self.kind() == FileType::CharacterDevice && self.stat.st_rdev == 0
@@ -64,22 +68,32 @@ fn go(
     deeper: usize,
     visit: &mut dyn FnMut(&Entry<'_>) -> Result<bool, Errno>,
 ) -> Result<(), Errno> {
-    if deeper == 0 {
-        return Err(Errno::NAMETOOLONG);
-    }
-    for name in names(&folder)? {
-        let stat = statat(&folder, &*name, AtFlags::SYMLINK_NOFOLLOW)?;
-        let path = path.join(OsStr::from_bytes(name.to_bytes()));
-        let entry = Entry { path: &path, folder: folder.as_fd(), name: &name, stat };
-        if visit(&entry)? && entry.kind() == FileType::Directory {
-            go(openat(&folder, &*name, FOLDER, Mode::empty())?, &path, deeper - 1, visit)?;
+    each(folder.as_fd(), path, deeper, &mut |entry, deeper| {
+        if visit(entry)? && entry.kind() == FileType::Directory {
+            go(entry.open_folder()?, entry.path, deeper, visit)?;
         }
+        Ok(())
+    })
+}
+
+/// Calls `visit` for all in one folder, in order, with how much deeper it may go.
+fn each(
+    folder: BorrowedFd<'_>,
+    path: &Path,
+    deeper: usize,
+    visit: &mut dyn FnMut(&Entry<'_>, usize) -> Result<(), Errno>,
+) -> Result<(), Errno> {
+    let deeper = deeper.checked_sub(1).ok_or(Errno::NAMETOOLONG)?;
+    for name in names(folder)? {
+        let stat = statat(folder, &*name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let path = path.join(OsStr::from_bytes(name.to_bytes()));
+        visit(&Entry { path: &path, folder, name: &name, stat }, deeper)?;
     }
     Ok(())
 }
 
 /// What is in a folder, in order.
-fn names(folder: &OwnedFd) -> Result<Vec<CString>, Errno> {
+fn names(folder: BorrowedFd<'_>) -> Result<Vec<CString>, Errno> {
     let mut names: Vec<CString> = Vec::new();
     for entry in Dir::read_from(folder)? {
         let entry = entry?;
@@ -123,25 +137,18 @@ impl Copier<'_> {
         path: &Path,
         deeper: usize,
     ) -> Result<(), Errno> {
-        if deeper == 0 {
-            return Err(Errno::NAMETOOLONG);
-        }
-        for name in names(&source)? {
-            let stat = statat(&source, &*name, AtFlags::SYMLINK_NOFOLLOW)?;
-            let path = path.join(OsStr::from_bytes(name.to_bytes()));
-            let entry = Entry { path: &path, folder: source.as_fd(), name: &name, stat };
-            if entry.kind() != FileType::Directory && stat.st_nlink > 1 {
-                if let Some(first) = self.names.get(&stat.st_ino) {
-                    linkat(self.root, first, target, &*name, AtFlags::empty())?;
-                    continue;
+        each(source.as_fd(), path, deeper, &mut |entry, deeper| {
+            if entry.kind() != FileType::Directory && entry.stat.st_nlink > 1 {
+                if let Some(first) = self.names.get(&entry.stat.st_ino) {
+                    return linkat(self.root, first, target, entry.name, AtFlags::empty());
                 }
-                self.names.insert(stat.st_ino, path.clone());
+                self.names.insert(entry.stat.st_ino, entry.path.to_owned());
             }
-            if let Some(new) = copy_entry(&entry, target)? {
-                let inner = openat(&source, &*name, FOLDER, Mode::empty())?;
-                self.folder(inner, new.as_fd(), &stat, &path, deeper - 1)?;
+            if let Some(new) = copy_entry(entry, target)? {
+                self.folder(entry.open_folder()?, new.as_fd(), &entry.stat, entry.path, deeper)?;
             }
-        }
+            Ok(())
+        })?;
         futimens(target, &times(stat))
     }
 }
@@ -154,7 +161,7 @@ fn copy_entry(entry: &Entry<'_>, target: BorrowedFd<'_>) -> Result<Option<OwnedF
         FileType::Directory => {
             mkdirat(target, name, Mode::RWXU)?;
             let new = openat(target, name, FOLDER, Mode::empty())?;
-            copy_attributes(openat(folder, name, FOLDER, Mode::empty())?.as_fd(), new.as_fd())?;
+            copy_attributes(entry.open_folder()?.as_fd(), new.as_fd())?;
             Some(new)
         }
         FileType::RegularFile => {

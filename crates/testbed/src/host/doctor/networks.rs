@@ -31,33 +31,20 @@ pub(super) fn examine(prober: &Prober) -> Vec<Finding> {
     let need = if both_missing { Need::All } else { Need::Some };
     let effect = if both_missing { "no network can be made" } else { "networks need /dev/net/tun" };
     found.push(Finding::of(AREA, "ifb", ifb, need, "can be made", effect));
-    let effect = "no network can be made";
-    found.push(Finding::of(
-        AREA,
-        "macvlan",
-        prober.attempt(Probe::Macvlan),
-        Need::All,
-        "ports can be made",
-        effect,
-    ));
-    let effect = "no captures, and no packets of tests that fail";
-    found.push(Finding::of(
-        AREA,
-        "packet sockets",
-        prober.attempt(Probe::PacketSocket),
-        Need::Some,
-        "can be opened",
-        effect,
-    ));
-    let effect = "no firewalls in machines";
-    found.push(Finding::of(
-        AREA,
-        "nftables",
-        prober.attempt(Probe::Nftables),
-        Need::Some,
-        "tables can be made",
-        effect,
-    ));
+    let needed = [
+        ("macvlan", Probe::Macvlan, Need::All, "ports can be made", "no network can be made"),
+        (
+            "packet sockets",
+            Probe::PacketSocket,
+            Need::Some,
+            "can be opened",
+            "no captures, and no packets of tests that fail",
+        ),
+        ("nftables", Probe::Nftables, Need::Some, "tables can be made", "no firewalls in machines"),
+    ];
+    for (name, probe, need, fact, effect) in needed {
+        found.push(Finding::of(AREA, name, prober.attempt(probe), need, fact, effect));
+    }
     let optional = |name: &str, probe: Probe| {
         let effect = format!("tests with `needs = [\"{name}\"]` are skipped");
         Finding::of(AREA, name, prober.attempt(probe), Need::Some, "there", &effect)
