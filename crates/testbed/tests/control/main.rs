@@ -2,17 +2,20 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, also in what tests share")]
 
 mod asks;
+#[path = "../common/mod.rs"]
+mod common;
 mod hostile;
 mod relays;
 
+use common::checked;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
+use testbed::Engine;
 use testbed::bed::{Bed, HostOnly, Options};
 use testbed::control::agent::{ErrorSink, Program, Request, Run, Sink, Source, Stdio};
 use testbed::control::{Client, Server};
-use testbed::{Engine, spec};
 
 /// A testbed that is served.
 struct Served {
@@ -25,10 +28,8 @@ impl Served {
     fn up(text: &str) -> Served {
         static ENGINE: LazyLock<Engine> = LazyLock::new(|| testbed::host::engine().unwrap());
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let (testbed, problems) = spec::check(text, "testbed.toml", &spec::FixedFiles::new("/"));
-        let testbed = Arc::new(testbed.unwrap_or_else(|| panic!("{problems}")));
         let options = Options { free_ports: true, ..Options::default() };
-        let bed = Bed::up(&ENGINE, &testbed, &HostOnly, &options).unwrap();
+        let bed = Bed::up(&ENGINE, &checked(text), &HostOnly, &options).unwrap();
         let name = format!("testbed-control-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         let server = Some(Server::start(&path, &bed, None).unwrap());

@@ -1,15 +1,18 @@
 //! What programs find in a machine that may drive its testbed.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, also in what tests share")]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod hostile;
 mod relay;
 mod rights;
 mod words;
 
-use std::sync::{Arc, LazyLock};
+use common::checked;
+use std::sync::LazyLock;
 use std::time::Duration;
+use testbed::Engine;
 use testbed::bed::{Bed, HostOnly, Options};
-use testbed::{Engine, spec};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -28,9 +31,7 @@ const THREE: &str = r#"
 
 fn up(text: &str) -> Bed {
     static ENGINE: LazyLock<Engine> = LazyLock::new(|| testbed::host::engine().unwrap());
-    let (testbed, problems) = spec::check(text, "testbed.toml", &spec::FixedFiles::new("/"));
-    let testbed = Arc::new(testbed.unwrap_or_else(|| panic!("{problems}")));
-    Bed::up(&ENGINE, &testbed, &HostOnly, &Options::default()).unwrap()
+    Bed::up(&ENGINE, &checked(text), &HostOnly, &Options::default()).unwrap()
 }
 
 /// Status, standard output and standard error of a text for the driver's shell.

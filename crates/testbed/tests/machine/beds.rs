@@ -1,22 +1,15 @@
 //! Copies of whole testbeds: networks that carry, and what the file asks for before they are ready.
 
 use crate::basics::engine;
+use crate::common::checked;
+use crate::host::{SOON, settle};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 use testbed::bed::{Bed, HostOnly, Options};
-use testbed::spec;
 use testbed_agent::FaultKind;
 use testbed_agent::agent::{Report, Tool};
 
-const SOON: Duration = Duration::from_secs(10);
-
-pub(crate) fn checked(text: &str) -> Arc<spec::Testbed> {
-    let (testbed, problems) = spec::check(text, "testbed.toml", &spec::FixedFiles::new("/"));
-    Arc::new(testbed.unwrap_or_else(|| panic!("{problems}")))
-}
-
-fn up(text: &str) -> Bed {
+pub(crate) fn up(text: &str) -> Bed {
     Bed::up(&engine(), &checked(text), &HostOnly, &Options::default()).unwrap()
 }
 
@@ -114,7 +107,13 @@ fn ready_means_what_the_file_says() {
         std::thread::sleep(Duration::from_millis(5));
     }
     assert!(bed.services().iter().all(|s| s.ended.is_none()));
-    bed["server"].succeed("kill $(cat /proc/*/task/*/children | tr ' ' '\\n' | head -1) || true; pkill -f http.server || true").ok();
+    let all = bed["server"].processes().unwrap();
+    let web = all.iter().find(|process| process.command.contains("http.server")).unwrap();
+    bed["server"].signal(web.pid as i32, 9).unwrap();
+    settle("its end is told", || {
+        let service = bed.services().into_iter().find(|service| service.name == "web").unwrap();
+        (service.ended != Some(128 + 9)).then_some(service)
+    });
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Nothing outlives its keeper: five machines with daemons on three networks, killed from outside at any moment.
 
-use crate::beds::{FIVE, checked};
+use crate::beds::FIVE;
+use crate::common::checked;
 use crate::host::{self, HostState, cgroup_folders, leftovers, settle};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::collections::BTreeSet;

@@ -1,7 +1,7 @@
 //! Machines that take all they can get, and machines whose process 1 is not itself: each costs itself something, and
 //! nobody else.
 
-use crate::beds::checked;
+use crate::common::checked;
 use crate::host::{self, SOON, engine, machine, shell};
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, kill_process, pidfd_getfd, pidfd_open};

@@ -1,15 +1,13 @@
 //! Machines that end and start again, and beds that go back to what they were.
 
-use crate::basics::engine;
-use crate::beds::checked;
+use crate::beds::up;
+use crate::common::checked;
+use crate::host::SOON;
 use std::collections::BTreeSet;
-use std::time::Duration;
 use testbed::FaultKind;
 use testbed::bed::{Bed, Change, ChangeKind, Ending, HostOnly, Options};
 use testbed::machine::Condition;
 use testbed_agent::agent::{Report, Tool};
-
-const SOON: Duration = Duration::from_secs(10);
 
 /// A server that counts its starts in a file that stays, and a client.
 const PAIR: &str = r#"
@@ -23,10 +21,6 @@ const PAIR: &str = r#"
     [machines.client]
     interfaces = { lan = "10.3.0.2" }
 "#;
-
-fn up(text: &str) -> Bed {
-    Bed::up(&engine(), &checked(text), &HostOnly, &Options::default()).unwrap()
-}
 
 fn reaches(bed: &Bed, from: &str, to: &str) -> bool {
     let target = to.parse().unwrap();

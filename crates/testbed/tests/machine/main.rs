@@ -5,6 +5,8 @@
 
 mod basics;
 mod beds;
+#[path = "../common/mod.rs"]
+mod common;
 mod host;
 mod isolation;
 mod lifetime;

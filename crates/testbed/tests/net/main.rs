@@ -3,15 +3,18 @@
 #![expect(clippy::print_stderr, reason = "what cannot be tested here is told loudly")]
 
 mod capture;
+#[path = "../common/mod.rs"]
+mod common;
 mod forward;
 mod links;
 mod uplink;
 
+use common::checked;
 use std::net::IpAddr;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use std::time::Duration;
+use testbed::Engine;
 use testbed::bed::{Bed, HostOnly, Options};
-use testbed::{Engine, spec};
 use testbed_agent::agent::{Report, Tool};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -26,9 +29,7 @@ fn up(text: &str) -> Bed {
 }
 
 fn up_with(text: &str, options: &Options) -> Bed {
-    let (testbed, problems) = spec::check(text, "testbed.toml", &spec::FixedFiles::new("/"));
-    let testbed = Arc::new(testbed.unwrap_or_else(|| panic!("{problems}")));
-    Bed::up(&engine(), &testbed, &HostOnly, options).unwrap()
+    Bed::up(&engine(), &checked(text), &HostOnly, options).unwrap()
 }
 
 /// How many of `count` echo requests were answered, and what the network said instead.
