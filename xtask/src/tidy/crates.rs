@@ -32,9 +32,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("testbed-agent", &["testbed-sys"]),
     ("testbed", &["testbed-agent", "testbed-subunit", "testbed-sys"]),
     ("testbed-cli", &["testbed", "testbed-agent", "testbed-subunit", "testbed-sys"]),
-    ("testbed-bench", &["testbed", "testbed-agent", "testbed-sys"]),
+    ("testbed-bench", &["testbed", "testbed-agent", "testbed-subunit", "testbed-sys"]),
+    ("testbed-fuzz", &["testbed", "testbed-agent", "testbed-subunit", "testbed-sys"]),
     ("xtask", &[]),
-    ("testbed-fuzz", &["testbed", "testbed-agent", "testbed-subunit"]),
 ];
 
 const WITHOUT_RUNTIME: &[&str] = &["testbed-sys", "testbed-subunit", "testbed-agent"];
