@@ -19,5 +19,6 @@ pub mod frame;
 pub mod launch;
 pub mod pcapng;
 pub mod quantity;
+pub mod relay;
 
 pub use fault::{Doing, Fault, FaultKind};

@@ -4,8 +4,9 @@ use super::session::Session;
 use crate::engine::link::{Event, Link, Receive, lock};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
-use testbed_agent::agent::{Note, Reply, Steer};
-use testbed_agent::frame::{Frame, FrameError, Kind, WINDOW};
+use testbed_agent::agent::Reply;
+use testbed_agent::frame::{Frame, FrameError, Kind};
+use testbed_agent::relay::{Passage, Verdict};
 use testbed_agent::{Fault, FaultKind};
 
 /// Both ends of a relay. What comes from either is checked before it goes to the other.
@@ -17,27 +18,9 @@ pub(super) struct Relay {
     agent: Arc<Link>,
     /// The channel's number on the agent's link.
     there: OnceLock<u32>,
-    flow: Mutex<Flow>,
+    passage: Mutex<Passage>,
     /// The client has its reply, or has gone.
     ended: AtomicBool,
-}
-
-/// Payload bytes that may still be sent.
-struct Flow {
-    to_agent: u32,
-    to_client: u32,
-}
-
-impl Flow {
-    fn spend(left: &mut u32, bytes: usize) -> Result<(), FrameError> {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        *left = left.checked_sub(bytes).ok_or(FrameError::Body("credit"))?;
-        Ok(())
-    }
-
-    fn grant(left: &mut u32, more: u32) {
-        *left = left.saturating_add(more).min(WINDOW);
-    }
 }
 
 impl Relay {
@@ -48,9 +31,17 @@ impl Relay {
         machine: &str,
         agent: Arc<Link>,
     ) -> Relay {
-        let flow = Mutex::new(Flow { to_agent: WINDOW, to_client: WINDOW });
-        let ended = AtomicBool::new(false);
-        Relay { session, client, number, machine: machine.into(), agent, there: OnceLock::new(), flow, ended }
+        let (passage, ended) = (Mutex::default(), AtomicBool::new(false));
+        Relay {
+            session,
+            client,
+            number,
+            machine: machine.into(),
+            agent,
+            there: OnceLock::new(),
+            passage,
+            ended,
+        }
     }
 
     pub(super) fn opened(&self, there: u32) {
@@ -63,23 +54,8 @@ impl Relay {
     /// # Errors
     /// When it is none that may come now.
     pub(super) fn take_from_client(&self, frame: &Frame) -> Result<(), FrameError> {
-        match frame.kind {
-            Kind::Data => {
-                let (_, payload) = frame.data()?;
-                Flow::spend(&mut lock(&self.flow).to_agent, payload.len())?;
-            }
-            Kind::End => frame.end().map(|_| ())?,
-            Kind::Credit => {
-                let flow = &mut *lock(&self.flow);
-                let before = flow.to_client;
-                Flow::grant(&mut flow.to_client, frame.credit()?);
-                if flow.to_client == before {
-                    return Ok(());
-                }
-            }
-            Kind::Steer => frame.message::<Steer>("steering").map(|_| ())?,
-            Kind::Abort => {}
-            _ => return Err(FrameError::Body("direction")),
+        if lock(&self.passage).from_client(frame)? == Verdict::Drop {
+            return Ok(());
         }
         if self.agent.is_stuck() && frame.kind != Kind::Abort {
             let fault = Fault::new(FaultKind::Exhausted, "send more to a machine that does not read");
@@ -114,24 +90,12 @@ impl Relay {
 
     /// A frame of the agent's.
     fn take_from_agent(&self, frame: &Frame) -> Result<(), FrameError> {
-        match frame.kind {
-            Kind::Data => {
-                let (_, payload) = frame.data()?;
-                Flow::spend(&mut lock(&self.flow).to_client, payload.len())?;
-            }
-            Kind::End => frame.end().map(|_| ())?,
-            Kind::Credit => Flow::grant(&mut lock(&self.flow).to_agent, frame.credit()?),
-            Kind::Note => frame.message::<Note>("note").map(|_| ())?,
-            Kind::Reply => {
-                match frame.message("reply")? {
-                    Reply::Failed(fault) => self.fail(fault),
-                    _ => self.to_client(Kind::Reply, &frame.body),
-                }
-                return Ok(());
-            }
-            _ => return Err(FrameError::Body("direction")),
+        let verdict = lock(&self.passage).from_agent(frame)?;
+        match verdict {
+            Verdict::Pass => self.to_client(frame.kind, &frame.body),
+            Verdict::Drop => {}
+            Verdict::Failed(fault) => self.fail(fault),
         }
-        self.to_client(frame.kind, &frame.body);
         Ok(())
     }
 
