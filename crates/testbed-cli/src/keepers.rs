@@ -5,6 +5,7 @@
 //! RUNTIME/PID/{lock,SOCKET}                 control sockets of a process; locked while it lives
 //! ```
 
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::folders;
 use crate::locked::{self, LockedFolder};
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use testbed::control::{Client, Holder, Server};
+use testbed::control::{Answer, Client, Holder, Server};
 use testbed::run::{Control, Served};
 use testbed::{Bed, Fault, FaultKind, host};
 
@@ -78,10 +79,10 @@ impl Claim {
     /// # Errors
     /// Those of writing.
     pub(crate) fn tell(&self, about: &About) -> Result<(), Failure> {
-        let failed = |e| Failure::io("write what is known of the testbed", e);
-        let text = serde_json::to_vec_pretty(about).map_err(|e| failed(e.into()))?;
         // Renamed, so that nobody reads half of it.
         let (written, path) = (self.folder.path().join("about.new"), self.folder.path().join(ABOUT));
+        let failed = |e| Failure::io(format!("write {}", path.display()), e);
+        let text = serde_json::to_vec_pretty(about).map_err(|e| failed(e.into()))?;
         fs::write(&written, text).and_then(|()| fs::rename(&written, &path)).map_err(failed)
     }
 }
@@ -176,6 +177,22 @@ fn names() -> Vec<String> {
 /// When it is not up, or cannot be reached.
 pub(crate) fn client(place: &Place) -> Result<Client, Failure> {
     Ok(Client::connect(&socket(place)?)?)
+}
+
+/// Asks a keeper the same of machines, one after another.
+///
+/// # Errors
+/// The first that could not be done; the rest was not asked.
+pub(crate) fn ask_each(
+    place: &Place,
+    machines: Vec<String>,
+    ask: impl Fn(&Client, String) -> Result<Answer, Fault>,
+) -> Result<Exit, Failure> {
+    let client = client(place)?;
+    for machine in machines {
+        ask(&client, machine)?;
+    }
+    Ok(Exit::Success)
 }
 
 /// The control sockets of this process.

@@ -80,6 +80,12 @@ pub(crate) fn talk(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
+/// What [`data`] does, for who tells that it failed.
+pub(crate) const TO_OUTPUT: &str = "write to standard output";
+
+/// What is said when a run is asked to end.
+pub(crate) const ENDING: &str = "ending; once more Ctrl-C ends at once";
+
 /// Writes data to standard output.
 ///
 /// # Errors

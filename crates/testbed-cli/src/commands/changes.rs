@@ -1,24 +1,23 @@
-use super::Format;
+use super::output::{Output, print};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::keepers;
 use crate::place::Place;
-use crate::terminal;
 use serde::Deserialize;
 use testbed::control::{Ask, Happening};
 use testbed::{Fault, FaultKind};
 
 /// Show what a machine has changed in its file system since it was made.
 ///
-/// `+` is new, `~` has changed, `-` is gone. What is in memory (/run, /tmp) and on live mounts is not told.
+/// `+` is new, `~` has changed, `-` is gone. What is in memory (/run, /tmp) and on live mounts is not told. As JSON,
+/// it is one path a line.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// The machine; it may have stopped.
     #[arg(value_name = "MACHINE")]
     machine: String,
-    /// How to write it: `json` is one path a line.
-    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-    format: Format,
+    #[command(flatten)]
+    output: Output,
 }
 
 #[derive(Deserialize)]
@@ -40,7 +39,7 @@ impl Arguments {
             }
             while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = rest.drain(..=end).collect();
-                terminal::data(&self.shown(&line)?).map_err(|e| Failure::io("write", e))?;
+                print(&self.shown(&line)?)?;
             }
         }
     }
@@ -53,9 +52,10 @@ impl Arguments {
             "removed" => '-',
             _ => '~',
         };
-        Ok(match self.format {
-            Format::Json => String::from_utf8_lossy(line).into_owned(),
-            Format::Text => format!("{sign} {}\n", change.path.escape_debug()),
+        Ok(if self.output.is_json() {
+            String::from_utf8_lossy(line).into_owned()
+        } else {
+            format!("{sign} {}\n", change.path.escape_debug())
         })
     }
 }

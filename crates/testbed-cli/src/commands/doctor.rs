@@ -1,5 +1,4 @@
-use super::Format;
-use super::check::write_json;
+use super::output::Output;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::folders;
@@ -15,9 +14,8 @@ use testbed::host::{self, Examination, Finding, State};
 /// Everything is tried, nothing assumed; nothing of it stays. Ends with 3 if no machine can be made.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// How to write what was found.
-    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-    format: Format,
+    #[command(flatten)]
+    output: Output,
     /// Tell only what is not as testbeds want it.
     #[arg(short, long, conflicts_with = "format")]
     quiet: bool,
@@ -35,13 +33,7 @@ impl Arguments {
         let options = host::Options { store: folders::cache().ok(), mirror: images::options().mirror };
         let examination = host::examine(&options)?;
         let report = Report { examination, settings: settings::all(place) };
-        match self.format {
-            Format::Json => write_json(&report)?,
-            Format::Text => {
-                let text = report.text(terminal::style_of_stdout(), self.quiet);
-                terminal::data(&text).map_err(|e| Failure::io("write", e))?;
-            }
-        }
+        self.output.write(&report, || report.text(terminal::style_of_stdout(), self.quiet))?;
         Ok(if report.examination.machines { Exit::Success } else { Exit::TestbedFailed })
     }
 }

@@ -1,5 +1,4 @@
-use super::Format;
-use super::check::write_json;
+use super::output::{Output, print};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::folders;
@@ -20,18 +19,16 @@ use testbed::{FaultKind, host};
 pub(crate) enum Arguments {
     /// List the layers in the store, those used last first, and the names of imported images.
     Ls {
-        /// How to write them.
-        #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-        format: Format,
+        #[command(flatten)]
+        output: Output,
     },
     /// Build the images of the testbed, as far as they are not built.
     Build {
         /// These; those of all machines if none is named.
         #[arg(value_name = "IMAGE")]
         images: Vec<String>,
-        /// How to write which layers they have.
-        #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-        format: Format,
+        #[command(flatten)]
+        output: Output,
         /// Show all that building machines write, not its end alone where they fail.
         #[arg(short, long)]
         verbose: bool,
@@ -47,9 +44,8 @@ pub(crate) enum Arguments {
         /// A tar archive, also one compressed with gzip, xz or zstd; a folder; `-` for an archive on standard input.
         #[arg(value_name = "SOURCE")]
         source: PathBuf,
-        /// How to write what it is.
-        #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-        format: Format,
+        #[command(flatten)]
+        output: Output,
     },
     /// Remove imported images, or layers and those that stand on them. None that is in use.
     Rm {
@@ -65,9 +61,8 @@ pub(crate) enum Arguments {
         /// As many as it takes to have no more than this: `5G`.
         #[arg(long, value_name = "SIZE", value_parser = parse_size)]
         most: Option<u64>,
-        /// How to write what has gone.
-        #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-        format: Format,
+        #[command(flatten)]
+        output: Output,
     },
 }
 
@@ -94,21 +89,18 @@ struct Built {
 impl Arguments {
     pub(crate) fn run(self, place: &Place) -> Result<Exit, Failure> {
         match self {
-            Arguments::Ls { format } => list(&store()?.list()?, format)?,
-            Arguments::Build { images, format, verbose } => build(place, images, format, verbose)?,
-            Arguments::Import { name, source, format } => import(&name, &source, format)?,
+            Arguments::Ls { output } => list(&store()?.list()?, output)?,
+            Arguments::Build { images, output, verbose } => build(place, images, output, verbose)?,
+            Arguments::Import { name, source, output } => import(&name, &source, output)?,
             Arguments::Rm { names } => remove(&names)?,
-            Arguments::Prune { unused_for, most, format } => {
+            Arguments::Prune { unused_for, most, output } => {
                 let all = unused_for.is_none() && most.is_none();
                 let unused_for = if all { Some(Duration::ZERO) } else { unused_for };
                 let gone = store()?.collect(&Collect { unused_for, most_bytes: most })?;
-                if format == Format::Json {
-                    write_json(&gone)?;
-                } else {
+                output.write(&gone, || {
                     let bytes = gone.iter().map(|layer| layer.size).sum();
-                    let text = format!("{} layers with {} have gone\n", gone.len(), size(bytes));
-                    terminal::data(&text).map_err(|e| Failure::io("write", e))?;
-                }
+                    format!("{} layers with {} have gone\n", gone.len(), size(bytes))
+                })?;
             }
         }
         Ok(Exit::Success)
@@ -146,10 +138,10 @@ fn remove(names: &[String]) -> Result<(), Failure> {
         }
     }
     lines.extend(gone.iter().map(|key| format!("{}\n", key.short())));
-    terminal::data(&lines).map_err(|e| Failure::io("write", e))
+    print(&lines)
 }
 
-fn import(name: &str, source: &Path, format: Format) -> Result<(), Failure> {
+fn import(name: &str, source: &Path, output: Output) -> Result<(), Failure> {
     let mut input = std::io::stdin();
     let from_input = source == Path::new("-");
     if from_input && input.is_terminal() {
@@ -170,14 +162,10 @@ fn import(name: &str, source: &Path, format: Format) -> Result<(), Failure> {
         }
         _ => fault.into(),
     })?;
-    if format == Format::Json {
-        return write_json(&image);
-    }
     let layers = store.list()?;
     let layers = layers.iter().filter(|layer| image.layers.contains(&layer.meta.key));
     let bytes = layers.map(|layer| layer.meta.size).sum();
-    let text = format!("{name}: {}, {}\n", counted(image.layers.len()), size(bytes));
-    terminal::data(&text).map_err(|e| Failure::io("write", e))
+    output.write(&image, || format!("{name}: {}, {}\n", counted(image.layers.len()), size(bytes)))
 }
 
 /// `1 layer`, `2 layers`.
@@ -205,40 +193,33 @@ fn duration(text: &str) -> Result<Duration, &'static str> {
     }
 }
 
-fn list(layers: &[Listed], format: Format) -> Result<(), Failure> {
+fn list(layers: &[Listed], output: Output) -> Result<(), Failure> {
     let seconds =
         |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    if format == Format::Json {
-        let layers = layers.iter();
-        let layers =
-            layers.map(|l| Layer { meta: &l.meta, used: seconds(l.used), in_use: l.in_use, names: &l.names });
-        return write_json(&layers.collect::<Vec<_>>());
-    }
-    let now = seconds(SystemTime::now());
-    let rows = layers.iter().map(|layer| {
-        let used = if layer.in_use {
-            "now".to_owned()
-        } else {
-            format!("{} ago", super::ls::age(now.saturating_sub(seconds(layer.used))))
-        };
-        let meta = &layer.meta;
-        let parent = meta.below.first().map_or("", Key::short).to_owned();
-        let names = layer.names.join(", ");
-        vec![
-            meta.key.short().to_owned(),
-            size(meta.size),
-            used,
-            names,
-            meta.base.clone(),
-            parent,
-            meta.step.clone(),
-        ]
+    let all = layers.iter().map(|l| Layer {
+        meta: &l.meta,
+        used: seconds(l.used),
+        in_use: l.in_use,
+        names: &l.names,
     });
-    let text = terminal::table(&["LAYER", "SIZE", "USED", "NAME", "BASE", "ON", "STEP"], rows);
-    terminal::data(&text).map_err(|e| Failure::io("write", e))
+    output.write(&all.collect::<Vec<_>>(), || {
+        let now = seconds(SystemTime::now());
+        let rows = layers.iter().map(|layer| {
+            let used = if layer.in_use {
+                "now".to_owned()
+            } else {
+                format!("{} ago", super::ls::age(now.saturating_sub(seconds(layer.used))))
+            };
+            let meta = &layer.meta;
+            let (key, size) = (meta.key.short().to_owned(), size(meta.size));
+            let parent = meta.below.first().map_or("", Key::short).to_owned();
+            vec![key, size, used, layer.names.join(", "), meta.base.clone(), parent, meta.step.clone()]
+        });
+        terminal::table(&["LAYER", "SIZE", "USED", "NAME", "BASE", "ON", "STEP"], rows)
+    })
 }
 
-fn build(place: &Place, mut names: Vec<String>, format: Format, verbose: bool) -> Result<(), Failure> {
+fn build(place: &Place, mut names: Vec<String>, output: Output, verbose: bool) -> Result<(), Failure> {
     let testbed = place.load_telling()?;
     if let Some(unknown) = names.iter().find(|name| testbed.image(name).is_none()) {
         let known: Vec<&str> = testbed.images().iter().map(|image| image.name()).collect();
@@ -267,12 +248,11 @@ fn build(place: &Place, mut names: Vec<String>, format: Format, verbose: bool) -
         let root = stored.resolve(&testbed, &image)?;
         built.push(Built { image, host: root.host, layers: root.layers });
     }
-    if format == Format::Json {
-        return write_json(&built);
-    }
-    let lines = built.iter().map(|Built { image, host, layers }| {
-        let below = if *host { ", on the host's root" } else { "" };
-        format!("{image}: {}{below}\n", counted(layers.len()))
-    });
-    terminal::data(&lines.collect::<String>()).map_err(|e| Failure::io("write", e))
+    output.write(&built, || {
+        let line = |Built { image, host, layers }: &Built| {
+            let below = if *host { ", on the host's root" } else { "" };
+            format!("{image}: {}{below}\n", counted(layers.len()))
+        };
+        built.iter().map(line).collect()
+    })
 }

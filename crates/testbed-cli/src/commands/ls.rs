@@ -1,5 +1,4 @@
-use super::Format;
-use super::check::write_json;
+use super::output::Output;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::keepers;
@@ -9,25 +8,22 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// List the testbeds that are up.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// How to write them.
-    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-    format: Format,
+    #[command(flatten)]
+    output: Output,
 }
 
 impl Arguments {
     pub(crate) fn run(self) -> Result<Exit, Failure> {
         keepers::sweep();
         let all = keepers::all();
-        if self.format == Format::Json {
-            return write_json(&all).map(|()| Exit::Success);
-        }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let rows = all.iter().map(|about| {
-            let age = age(now.saturating_sub(about.since));
-            vec![about.name.clone(), age, about.pid.to_string(), about.file.display().to_string()]
-        });
-        let text = terminal::table(&["NAME", "UP", "KEEPER", "FILE"], rows);
-        terminal::data(&text).map_err(|e| Failure::io("write", e))?;
+        self.output.write(&all, || {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            let rows = all.iter().map(|about| {
+                let age = age(now.saturating_sub(about.since));
+                vec![about.name.clone(), age, about.pid.to_string(), about.file.display().to_string()]
+            });
+            terminal::table(&["NAME", "UP", "KEEPER", "FILE"], rows)
+        })?;
         Ok(Exit::Success)
     }
 }

@@ -10,6 +10,7 @@ mod init;
 mod keep;
 mod logs;
 mod ls;
+mod output;
 mod pause;
 mod plan;
 mod restart;
@@ -24,6 +25,8 @@ mod words;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::place::Place;
+
+pub(crate) use output::Format;
 
 /// The commands.
 #[derive(Debug, clap::Subcommand)]
@@ -137,14 +140,4 @@ impl Command {
             Command::Http(arguments) => arguments.run("http", place),
         }
     }
-}
-
-/// How a command writes its data.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Format {
-    /// For people.
-    #[default]
-    Text,
-    /// For programs: JSON.
-    Json,
 }

@@ -22,20 +22,12 @@ pub(crate) struct Resume {
 
 impl Pause {
     pub(crate) fn run(self, place: &Place) -> Result<Exit, Failure> {
-        each(place, self.machines, |machine| Ask::Pause { machine })
+        keepers::ask_each(place, self.machines, |client, machine| client.ask(&Ask::Pause { machine }))
     }
 }
 
 impl Resume {
     pub(crate) fn run(self, place: &Place) -> Result<Exit, Failure> {
-        each(place, self.machines, |machine| Ask::Resume { machine })
+        keepers::ask_each(place, self.machines, |client, machine| client.ask(&Ask::Resume { machine }))
     }
-}
-
-fn each(place: &Place, machines: Vec<String>, ask: impl Fn(String) -> Ask) -> Result<Exit, Failure> {
-    let client = keepers::client(place)?;
-    for machine in machines {
-        client.ask(&ask(machine))?;
-    }
-    Ok(Exit::Success)
 }

@@ -2,7 +2,11 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::keepers;
 use crate::place::Place;
+use std::time::Duration;
 use testbed::control::Ask;
+
+/// The keeper keeps to the deadlines of the file.
+const AS_THE_FILE_SAYS: Option<Duration> = None;
 
 /// End machines. Their files stay; `start` starts them again.
 #[derive(Debug, clap::Args)]
@@ -37,30 +41,26 @@ pub(crate) struct Restart {
 impl Stop {
     pub(crate) fn run(self, place: &Place) -> Result<Exit, Failure> {
         let hard = self.hard;
-        each(place, self.machines, |machine| {
-            if hard { Ask::KillMachine { machine } } else { Ask::StopMachine { machine } }
+        keepers::ask_each(place, self.machines, |client, machine| {
+            let ask = if hard { Ask::KillMachine { machine } } else { Ask::StopMachine { machine } };
+            client.ask_within(&ask, AS_THE_FILE_SAYS)
         })
     }
 }
 
 impl Start {
     pub(crate) fn run(self, place: &Place) -> Result<Exit, Failure> {
-        each(place, self.machines, |machine| Ask::StartMachine { machine })
+        keepers::ask_each(place, self.machines, |client, machine| {
+            client.ask_within(&Ask::StartMachine { machine }, AS_THE_FILE_SAYS)
+        })
     }
 }
 
 impl Restart {
     pub(crate) fn run(self, place: &Place) -> Result<Exit, Failure> {
         let hard = self.hard;
-        each(place, self.machines, |machine| Ask::RestartMachine { machine, hard })
+        keepers::ask_each(place, self.machines, |client, machine| {
+            client.ask_within(&Ask::RestartMachine { machine, hard }, AS_THE_FILE_SAYS)
+        })
     }
-}
-
-/// One after another, each for as long as the deadlines of the file let it take.
-fn each(place: &Place, machines: Vec<String>, ask: impl Fn(String) -> Ask) -> Result<Exit, Failure> {
-    let client = keepers::client(place)?;
-    for machine in machines {
-        client.ask_within(&ask(machine), None)?;
-    }
-    Ok(Exit::Success)
 }

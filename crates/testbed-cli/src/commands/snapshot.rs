@@ -1,5 +1,4 @@
-use super::Format;
-use super::check::write_json;
+use super::output::Output;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::keepers;
@@ -23,9 +22,8 @@ pub(crate) struct Snapshot {
     /// With --delete: those that were made above it go too.
     #[arg(long, requires = "delete")]
     children: bool,
-    /// How to write the list.
-    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-    format: Format,
+    #[command(flatten)]
+    output: Output,
 }
 
 /// Put machines back on the files of a snapshot. They end at once and start again.
@@ -56,7 +54,7 @@ impl Snapshot {
     pub(crate) fn run(self, place: &Place) -> Result<Exit, Failure> {
         let client = keepers::client(place)?;
         let Some(name) = self.name else {
-            return list(&client, self.format);
+            return list(&client, self.output);
         };
         let ask = if self.delete {
             Ask::DeleteSnapshot { name, children: self.children }
@@ -85,7 +83,7 @@ impl Fork {
     }
 }
 
-fn list(client: &Client, format: Format) -> Result<Exit, Failure> {
+fn list(client: &Client, output: Output) -> Result<Exit, Failure> {
     let mut all: Vec<SnapshotStatus> = Vec::new();
     loop {
         let answer = client.ask(&Ask::Snapshots { from: all.len() as u32 })?;
@@ -98,14 +96,13 @@ fn list(client: &Client, format: Format) -> Result<Exit, Failure> {
             break;
         }
     }
-    if format == Format::Json {
-        return write_json(&all).map(|()| Exit::Success);
-    }
-    let rows = all.into_iter().map(|snapshot| {
-        let name = if snapshot.current { format!("{} *", snapshot.name) } else { snapshot.name };
-        vec![name, snapshot.parent.unwrap_or_else(|| "-".into()), snapshot.machines.join(" ")]
-    });
-    let text = terminal::table(&["NAME", "ON", "MACHINES"], rows);
-    terminal::data(&text).map_err(|e| Failure::io("write", e))?;
+    output.write(&all, || {
+        let rows = all.iter().map(|snapshot| {
+            let mark = if snapshot.current { " *" } else { "" };
+            let parent = snapshot.parent.clone().unwrap_or_else(|| "-".into());
+            vec![format!("{}{mark}", snapshot.name), parent, snapshot.machines.join(" ")]
+        });
+        terminal::table(&["NAME", "ON", "MACHINES"], rows)
+    })?;
     Ok(Exit::Success)
 }

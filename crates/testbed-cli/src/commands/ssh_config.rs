@@ -1,8 +1,8 @@
+use super::output::print;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::keepers;
 use crate::place::Place;
-use crate::terminal;
 use std::fmt::Write as _;
 
 /// Write a configuration for ssh(1) that reaches the machines without any route to them.
@@ -35,7 +35,7 @@ impl Arguments {
                 quoted(&program.to_string_lossy()),
             );
         }
-        terminal::data(&text).map_err(|e| Failure::io("write", e))?;
+        print(&text)?;
         Ok(Exit::Success)
     }
 }

@@ -1,5 +1,4 @@
-use super::Format;
-use super::check::write_json;
+use super::output::Output;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::keepers;
@@ -10,30 +9,27 @@ use testbed::control::{MachineStatus, ServiceStatus};
 /// Show the machines of a testbed that is up: how they are, their addresses, services and published ports.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// How to write it.
-    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-    format: Format,
+    #[command(flatten)]
+    output: Output,
 }
 
 impl Arguments {
     pub(crate) fn run(self, place: &Place) -> Result<Exit, Failure> {
         let status = keepers::client(place)?.status()?;
-        if self.format == Format::Json {
-            return write_json(&status).map(|()| Exit::Success);
-        }
-        let text = terminal::table(
-            &["MACHINE", "STATE", "ADDRESSES", "SERVICES", "PORTS"],
-            status.machines.iter().map(|machine| {
-                vec![
-                    machine.name.clone(),
-                    machine.condition.as_str().to_owned(),
-                    addresses(machine),
-                    joined(machine.services.iter().map(service)),
-                    joined(machine.ports.iter().map(|port| format!("{} at {}", port.port, port.host))),
-                ]
-            }),
-        );
-        terminal::data(&text).map_err(|e| Failure::io("write", e))?;
+        self.output.write(&status, || {
+            terminal::table(
+                &["MACHINE", "STATE", "ADDRESSES", "SERVICES", "PORTS"],
+                status.machines.iter().map(|machine| {
+                    vec![
+                        machine.name.clone(),
+                        machine.condition.as_str().to_owned(),
+                        addresses(machine),
+                        joined(machine.services.iter().map(service)),
+                        joined(machine.ports.iter().map(|port| format!("{} at {}", port.port, port.host))),
+                    ]
+                }),
+            )
+        })?;
         Ok(Exit::Success)
     }
 }

@@ -1,11 +1,11 @@
 //! The commands that speak to a testbed that lives. Their words are the same on the host and inside a machine, so
 //! they are taken apart, explained and carried out in one place: [`testbed_agent::client`].
 
+use super::output::print;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::keepers;
 use crate::place::Place;
-use crate::terminal;
 use rustix::fd::AsFd as _;
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
@@ -33,7 +33,7 @@ impl Arguments {
 pub(crate) fn speak(words: &[String], place: &Place) -> Result<Exit, Failure> {
     let verb = words.first().map_or("", String::as_str);
     let ended = match client::parse(words) {
-        Ok(Parsed::Help(text)) => terminal::data(&text).map_err(|e| Failure::io("write", e)).map(|()| 0),
+        Ok(Parsed::Help(text)) => print(&text).map(|()| 0),
         Ok(Parsed::Version) => Ok(status::WRONG),
         Ok(Parsed::Call(call)) => keepers::socket(place).and_then(|socket| carry_out(&call, &socket)),
         Err(wrong) => Err(match wrong.hint {
