@@ -56,6 +56,7 @@ impl Arguments {
                 tell(&match failure {
                     Failure::Testbed(fault) => Told::Failed(fault),
                     Failure::Call { message, hint } => Told::Wrong { message, hint },
+                    Failure::Io { doing, source } => Told::Failed(Box::new(Fault::system(doing, &source))),
                     other => {
                         let text = other.render(Style::new(false));
                         let message = text.trim_start_matches("error: ").trim_end().to_owned();

@@ -6,10 +6,11 @@ use crate::keepers::{Sockets, sweep};
 use crate::kept;
 use crate::place::Place;
 use crate::report::{self, Report, StreamFormat};
-use crate::terminal;
+use crate::terminal::{self, ENDING};
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -70,10 +71,14 @@ impl Arguments {
         if run.is_empty() {
             return Err(self.nothing(&testbed));
         }
-        let report = self.report(&testbed)?;
+        let (live, ending) = (terminal::is_live(io::stderr()), Arc::new(AtomicBool::new(false)));
+        let report = self.report(&testbed, live, Arc::clone(&ending))?;
         let stopper = run.stopper();
         interrupts.on_request(move || {
-            terminal::talk("\nending; once more Ctrl-C ends at once\n");
+            ending.store(true, Ordering::Relaxed);
+            if !live {
+                terminal::talk(&format!("\n{ENDING}\n"));
+            }
             stopper.stop();
         });
         let engine = host::engine()?;
@@ -128,7 +133,12 @@ impl Arguments {
         Failure::Nothing(format!("none of the {} tests fits {}", testbed.tests().len(), what.join(" ")))
     }
 
-    fn report<'a>(&'a self, testbed: &'a Testbed) -> Result<Mutex<Report<'a>>, Failure> {
+    fn report<'a>(
+        &'a self,
+        testbed: &'a Testbed,
+        live: bool,
+        ending: Arc<AtomicBool>,
+    ) -> Result<Mutex<Report<'a>>, Failure> {
         let stream = match self.format {
             super::Format::Json => Some(StreamFormat::Json),
             super::Format::Text if self.subunit => Some(StreamFormat::Subunit),
@@ -139,7 +149,8 @@ impl Arguments {
             name: testbed.name(),
             stream,
             junit: self.junit.as_deref(),
-            live: terminal::is_live(io::stderr()),
+            live,
+            ending,
             style,
         };
         Report::new(&options).map(Mutex::new)

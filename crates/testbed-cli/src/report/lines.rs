@@ -1,9 +1,9 @@
 //! The report for people: a line for each test, and at the end what one needs to know of what failed.
 
 use super::{Fold, is_testbeds};
-use crate::terminal::Style;
+use crate::terminal::{self, Style};
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io;
 use std::time::Duration;
 use testbed_subunit::Status;
 use testbed_subunit::record::{Attachment, Record};
@@ -17,11 +17,13 @@ pub(super) struct Paper {
     to_stderr: bool,
     /// The last part of the report, in the order of what failed.
     failures: String,
+    /// Why not all of it could be written to standard output.
+    failed: Option<io::Error>,
 }
 
 impl Paper {
     pub(super) fn new(style: Style, to_stderr: bool) -> Paper {
-        Paper { style, to_stderr, failures: String::new() }
+        Paper { style, to_stderr, failures: String::new(), failed: None }
     }
 
     /// A test has ended, or a machine failed.
@@ -43,13 +45,21 @@ impl Paper {
         self.put(&text);
     }
 
-    fn put(&self, text: &str) {
-        let _ = if self.to_stderr {
-            io::stderr().lock().write_all(text.as_bytes())
-        } else {
-            let mut out = io::stdout().lock();
-            out.write_all(text.as_bytes()).and_then(|()| out.flush())
-        };
+    /// The first failure to write is the last attempt.
+    fn put(&mut self, text: &str) {
+        if self.to_stderr {
+            terminal::talk(text);
+        } else if self.failed.is_none() {
+            self.failed = terminal::data(text).err();
+        }
+    }
+
+    /// Whether all was written.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn finish(self) -> io::Result<()> {
+        self.failed.map_or(Ok(()), Err)
     }
 }
 

@@ -2,10 +2,12 @@
 
 use super::Fold;
 use super::lines::{printable, short};
-use crate::terminal::Style;
+use crate::terminal::{ENDING, Style};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use testbed_subunit::{EventRef, Status};
 
@@ -21,6 +23,8 @@ const COLUMNS: usize = 80;
 pub(super) struct Live {
     style: Style,
     begun: Instant,
+    /// The run is to end.
+    ending: Arc<AtomicBool>,
     drawn: Option<Instant>,
     /// Lines on the terminal that are the view's.
     height: usize,
@@ -35,10 +39,11 @@ struct Running {
 }
 
 impl Live {
-    pub(super) fn new(style: Style) -> Live {
+    pub(super) fn new(style: Style, ending: Arc<AtomicBool>) -> Live {
         Live {
             style,
             begun: Instant::now(),
+            ending,
             drawn: None,
             height: 0,
             running: BTreeMap::new(),
@@ -95,9 +100,9 @@ impl Live {
         let _ = io::stderr().lock().write_all(text.as_bytes());
     }
 
-    /// Up to the view's first line, and erases from there (ECMA-48: CUU, ED).
+    /// Up to the view's first line, and erases from there (ECMA-48: CUU, ED). The terminal may have shown a `^C`.
     fn erasing(&self) -> String {
-        if self.height == 0 { String::new() } else { format!("\x1b[{}A\x1b[J", self.height) }
+        if self.height == 0 { String::new() } else { format!("\r\x1b[{}A\x1b[J", self.height) }
     }
 
     fn lines(&self, fold: &Fold, now: Instant, columns: usize) -> Vec<String> {
@@ -122,6 +127,24 @@ impl Live {
         if running.len() > SHOWN {
             lines.push(format!("  and {} more", running.len() - SHOWN));
         }
+        if self.ending.load(Ordering::Relaxed) {
+            lines.push(ENDING.to_owned());
+        }
         lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_is_to_end_says_so() {
+        let ending = Arc::new(AtomicBool::new(false));
+        let live = Live::new(Style::new(false), Arc::clone(&ending));
+        let last = || live.lines(&Fold::default(), Instant::now(), 80).pop().unwrap();
+        assert!(last().starts_with("0/0 done"), "{}", last());
+        ending.store(true, Ordering::Relaxed);
+        assert_eq!(last(), ENDING);
     }
 }

@@ -8,12 +8,14 @@ pub(crate) use stream::{Stream, StreamFormat};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::terminal::Style;
+use crate::terminal::{self, Style};
 use lines::Paper;
 use live::Live;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use testbed::run::TESTBED_FAILED;
 use testbed_subunit::record::Record;
 use testbed_subunit::{EventRef, Records, Status, Summary, junit};
@@ -28,6 +30,8 @@ pub(crate) struct Options<'a> {
     pub(crate) junit: Option<&'a Path>,
     /// A view that is redrawn in place.
     pub(crate) live: bool,
+    /// Set once the run is to end: the view says so.
+    pub(crate) ending: Arc<AtomicBool>,
     /// For the lines.
     pub(crate) style: Style,
 }
@@ -94,8 +98,10 @@ impl<'a> Report<'a> {
     /// When the JUnit file cannot be made.
     pub(crate) fn new(options: &Options<'a>) -> Result<Report<'a>, Failure> {
         let junit = options.junit.map(|path| -> Result<_, Failure> {
-            let file = File::create(path)
-                .map_err(|e| Failure::call(format!("cannot write {}: {e}", path.display())))?;
+            let file = File::create(path).map_err(|e| match e.kind() {
+                io::ErrorKind::StorageFull => Failure::io(format!("write {}", path.display()), e),
+                _ => Failure::call(format!("cannot write {}: {e}", path.display())),
+            })?;
             let writer = junit::Writer::new(BufWriter::new(file), options.name).broken(is_testbeds);
             Ok((path.to_owned(), writer))
         });
@@ -105,7 +111,7 @@ impl<'a> Report<'a> {
             stream: options.stream.map(Stream::new),
             junit: junit.transpose()?,
             paper: Paper::new(options.style, to_stderr),
-            live: options.live.then(|| Live::new(options.style)),
+            live: options.live.then(|| Live::new(options.style, Arc::clone(&options.ending))),
         })
     }
 
@@ -167,8 +173,11 @@ impl<'a> Report<'a> {
             written.map_err(|e| Failure::io(format!("write {}", path.display()), e))?;
         }
         let exit = self.fold.exit(stopped);
-        match self.stream.map_or(Ok(()), Stream::finish) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::io("write", error)),
+        match self.paper.finish().and(self.stream.map_or(Ok(()), Stream::finish)) {
+            // Whoever ends a run by closing its terminal knows that nothing can be written there.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe && !stopped => {
+                Err(Failure::io(terminal::TO_OUTPUT, error))
+            }
             _ => Ok(exit),
         }
     }

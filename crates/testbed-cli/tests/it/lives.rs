@@ -1,6 +1,6 @@
 //! Machines that end and start again, snapshots and forks, by the command.
 
-use crate::interrupts::processes_with;
+use crate::begun::processes_with;
 use crate::stays::{Up, eventually};
 
 const TWO: &str = "[networks]\nlan = { subnet = '10.1.0.0/24' }

@@ -1,11 +1,13 @@
 //! The command as its users call it, on real machines.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, also in what tests share")]
 
+mod begun;
 mod call;
 mod commands;
 mod doctor;
 mod examples;
 mod files;
+mod full;
 mod images;
 mod interrupts;
 mod lives;
@@ -14,4 +16,5 @@ mod reports;
 mod runs;
 mod stays;
 mod streams;
+mod terminals;
 mod user;

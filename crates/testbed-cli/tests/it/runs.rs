@@ -180,7 +180,7 @@ fn a_test_on_the_host_runs_beside_its_file() {
     );
     let called = folder.call(&["run"]);
     assert_eq!(called.code, Some(0), "{called:?}");
-    assert_eq!(crate::interrupts::processes_with("47.11"), Vec::<u32>::new());
+    assert_eq!(crate::begun::processes_with("47.11"), Vec::<u32>::new());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Testbeds that stay: `up`, and what keeps, lists and ends them.
 
+use crate::begun::processes_with;
 use crate::call::{Called, Folder};
-use crate::interrupts::processes_with;
 use std::process::Command;
 use std::time::{Duration, Instant};
 

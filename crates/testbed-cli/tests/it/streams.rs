@@ -1,7 +1,7 @@
 //! `exec`: the streams, the status, the signals and the terminal of a program on a machine.
 
+use crate::begun::processes_with;
 use crate::call::Called;
-use crate::interrupts::processes_with;
 use crate::stays::{Up, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
