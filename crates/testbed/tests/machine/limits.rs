@@ -3,6 +3,7 @@
 
 use crate::common::checked;
 use crate::host::{self, SOON, engine, machine, shell};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, kill_process, pidfd_getfd, pidfd_open};
 use std::fs::{self, File};
@@ -197,6 +198,7 @@ fn pack_instead(machine: &Machine, archive: &[u8]) {
             Some(_) => continue,
             None => {}
         }
+        poll(&mut [PollFd::new(&socket, PollFlags::IN)], None).unwrap();
         let length = fdpass::receive(socket.as_fd(), &mut bytes, &mut handed).unwrap();
         decoder.feed(&bytes[..length]);
     };
