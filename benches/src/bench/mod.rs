@@ -49,6 +49,7 @@ pub(crate) fn run(names: &[String], rounds: Option<usize>) -> Outcome<()> {
 }
 
 fn engine() -> Outcome<Engine> {
+    testbed::host::raise_open_files()?;
     testbed::host::sweep()?;
     Ok(testbed::host::engine()?)
 }

@@ -13,13 +13,17 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
+#[global_allocator]
+static MEMORY: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_default();
     if Path::new(&name).file_name().is_some_and(|name| name == "testbed") {
         return command::main(&arguments.collect::<Vec<OsString>>()).into();
     }
-    match launcher::run() {
+    let open_files = arguments.nth(1).and_then(|limit| limit.to_str()?.parse().ok());
+    match launcher::run(open_files) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }

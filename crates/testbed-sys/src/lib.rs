@@ -11,6 +11,7 @@ pub mod fdpass;
 pub mod mount;
 pub mod netlink;
 pub mod nftables;
+pub mod open_files;
 pub mod packet;
 pub mod process;
 pub mod route;

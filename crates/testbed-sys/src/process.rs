@@ -200,14 +200,17 @@ pub fn enter_mounts(_: SingleThreaded, namespace: BorrowedFd<'_>) -> io::Result<
 /// waits for all processors. Whoever holds them can do that later. Network namespaces go by themselves.
 ///
 /// None before Linux 6.11, and where the caller may not look at the process.
-pub fn hold_namespaces(pidfd: BorrowedFd<'_>) -> Vec<OwnedFd> {
+pub fn hold_namespaces(pid: u32) -> Vec<OwnedFd> {
     // linux/pidfd.h
     const PIDFD_GET_IPC_NAMESPACE: libc::c_ulong = 0xff02;
     const PIDFD_GET_MNT_NAMESPACE: libc::c_ulong = 0xff03;
+    let Some(pid) = rustix::process::Pid::from_raw(pid as i32) else { return Vec::new() };
+    let flags = rustix::process::PidfdFlags::empty();
+    let Ok(process) = rustix::process::pidfd_open(pid, flags) else { return Vec::new() };
     let get = |request| {
         // SAFETY: these requests take no argument; they give a new descriptor that nobody else has.
         unsafe {
-            let fd = libc::ioctl(pidfd.as_raw_fd(), request, 0);
+            let fd = libc::ioctl(process.as_raw_fd(), request, 0);
             (fd >= 0).then(|| OwnedFd::from_raw_fd(fd))
         }
     };
@@ -290,7 +293,7 @@ pub fn hide() -> io::Result<()> {
     check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0 as libc::c_ulong, 0, 0, 0) })
 }
 
-/// A program that is started by [`Launch::start`].
+/// A program that is started by [`Launch::start`]. It may open as many files as before [`crate::open_files::raise`].
 #[derive(Debug)]
 pub struct Launch<'a> {
     /// Files to try, in this order, until one can be executed.
@@ -324,6 +327,7 @@ struct ChildArea<'a> {
     argv: Vec<*const libc::c_char>,
     shell_argv: Vec<*const libc::c_char>,
     envp: Vec<*const libc::c_char>,
+    open_files: Option<libc::rlimit>,
     failed: (&'static str, libc::c_int),
 }
 
@@ -350,6 +354,7 @@ impl Launch<'_> {
             argv: pointers(self.arguments),
             shell_argv,
             envp: pointers(self.environment),
+            open_files: crate::open_files::of_children(),
             failed: ("", 0),
         };
         // Not filled: only what is used of it costs memory.
@@ -419,6 +424,9 @@ extern "C" fn run_child(area: *mut libc::c_void) -> libc::c_int {
             if libc::syscall(libc::SYS_setresuid, uid, uid, uid) < 0 {
                 fail("setresuid");
             }
+        }
+        if area.open_files.is_some_and(|limit| libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) < 0) {
+            fail("setrlimit");
         }
         if libc::chdir(launch.folder.as_ptr()) < 0 {
             fail("chdir");

@@ -10,6 +10,7 @@ use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use testbed_agent::agent::{Exit, Note, Open, Reply, Report, Request, Steer};
 use testbed_agent::frame::{
@@ -93,7 +94,8 @@ struct Input {
 
 /// Bytes of the socket that are read at once.
 const READ: usize = 32 * 1024;
-const BUFFER: usize = 4 * MAX_DATA;
+/// Where bytes are read to. Of memory that the program finds zeroed only what is used is there at all.
+static BUFFER: Mutex<[u8; MAX_DATA]> = Mutex::new([0; MAX_DATA]);
 
 struct Agent<'a> {
     machine: &'a Machine,
@@ -101,8 +103,7 @@ struct Agent<'a> {
     poll: OwnedFd,
     socket: OwnedFd,
     decoder: Decoder,
-    /// Where bytes are read to. Large enough to be mapped for itself, so that only what is used of it costs memory.
-    buffer: Vec<u8>,
+    buffer: MutexGuard<'static, [u8; MAX_DATA]>,
     handed: VecDeque<OwnedFd>,
     out: Vec<u8>,
     out_polled: bool,
@@ -145,7 +146,7 @@ fn prepare<'a>(
         poll,
         socket,
         decoder: Decoder::new(),
-        buffer: vec![0; BUFFER],
+        buffer: BUFFER.lock().unwrap_or_else(PoisonError::into_inner),
         handed: VecDeque::new(),
         out: Vec::new(),
         out_polled: false,
@@ -442,7 +443,7 @@ impl Agent<'_> {
     /// Moves what a program has written to the socket, as far as credit goes.
     fn pump(&mut self, channel: u32, stream: Stream) {
         let Some(job) = self.jobs.get_mut(&channel) else { return };
-        let bytes = &mut self.buffer[..MAX_DATA];
+        let bytes = &mut *self.buffer;
         loop {
             let pipe = if stream == Stream::Output { &mut job.output } else { &mut job.error };
             let Some(fd) = pipe else { break };
@@ -479,7 +480,7 @@ impl Agent<'_> {
     fn read_report(&mut self, channel: u32) {
         let Some(job) = self.jobs.get_mut(&channel) else { return };
         let Some(pipe) = &job.report else { return };
-        let bytes = &mut self.buffer[..MAX_DATA];
+        let bytes = &mut *self.buffer;
         match rustix::io::read(pipe, &mut *bytes) {
             Ok(n) if n > 0 => {
                 let mut told = &bytes[..n];

@@ -2,7 +2,7 @@
 
 use super::{Birth, Doing as _, parts};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, symlinkat};
 use rustix::mount::{MountAttrFlags, UnmountFlags};
 use testbed_agent::launch::Mount;
 use testbed_agent::{Fault, FaultKind};
@@ -21,6 +21,7 @@ pub(super) fn enter(birth: &Birth<'_>) -> Result<(), Fault> {
     let pieces = &birth.pieces;
     mount::make_all_private().doing("make mounts private")?;
     mount::attach(pieces.upper.mount.as_fd(), CWD, ASSEMBLY).doing("attach the upper layer")?;
+    make_folders(pieces.upper.mount.as_fd(), &[("upper", 0o755), ("work", 0o755)])?;
     let part = |name: &str| {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::PATH;
         openat(&pieces.upper.mount, name, flags, Mode::empty()).doing("open the upper layer")
@@ -63,6 +64,10 @@ fn furnish(root: &OwnedFd, birth: &Birth<'_>) -> Result<(), Fault> {
         NewFs::open("sysfs").and_then(|fs| fs.mount(NO_PROGRAMS)).doing("mount").map_err(|f| f.at("/sys"))?;
     put_on(root.as_fd(), sys.as_fd(), "sys")?;
     let volatile = birth.pieces.volatile.as_fd();
+    make_folders(volatile, FORGOTTEN)?;
+    for (name, target) in LINKS {
+        symlinkat(*target, volatile, *name).doing("make /dev")?;
+    }
     mount::attach(volatile, CWD, ASSEMBLY).doing("attach memory")?;
     for (name, attributes) in [("dev", None), ("run", Some(QUIET)), ("tmp", Some(QUIET))] {
         let part = mount::copy_of(volatile, name, false).doing("open memory")?;
@@ -93,6 +98,28 @@ fn furnish(root: &OwnedFd, birth: &Birth<'_>) -> Result<(), Fault> {
     if let Some(client) = &birth.pieces.client {
         mkdirat(root, "run/testbed", Mode::from_raw_mode(0o755)).doing("make /run/testbed")?;
         put_on(root.as_fd(), client.as_fd(), super::run::CLIENT_FOLDER)?;
+    }
+    Ok(())
+}
+
+/// Folders of all that a machine forgets when it ends, but for those that the launcher makes.
+const FORGOTTEN: &[(&str, u32)] =
+    &[("run", 0o755), ("tmp", 0o1777), ("dev/pts", 0o755), ("dev/mqueue", 0o755), ("dev/shm", 0o1777)];
+const LINKS: &[(&str, &str)] = &[
+    ("dev/ptmx", "pts/ptmx"),
+    ("dev/fd", "/proc/self/fd"),
+    ("dev/stdin", "/proc/self/fd/0"),
+    ("dev/stdout", "/proc/self/fd/1"),
+    ("dev/stderr", "/proc/self/fd/2"),
+];
+
+/// Makes folders that may be there already.
+fn make_folders(at: BorrowedFd<'_>, folders: &[(&str, u32)]) -> Result<(), Fault> {
+    for (name, mode) in folders {
+        match mkdirat(at, *name, Mode::from_raw_mode(*mode)) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(Fault::system("make a folder", &error.into()).at(*name)),
+        }
     }
     Ok(())
 }

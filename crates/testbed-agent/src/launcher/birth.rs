@@ -4,7 +4,7 @@ use super::base::{Base, own, tmpfs};
 use super::{Launcher, Machine, base_of, fabric, missing};
 use crate::init::{self, Birth, Pieces, Upper as UpperMount};
 use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use rustix::fs::{FileType, Mode, makedev, mkdirat, mknodat, symlinkat};
+use rustix::fs::{FileType, Mode, makedev, mkdirat, mknodat};
 use rustix::pipe::{PipeFlags, pipe_with};
 use testbed_agent::Doing as _;
 use testbed_agent::launch::{Controller, Ids, Limits, Machine as Spec, Upper};
@@ -38,7 +38,7 @@ impl Launcher {
                 }
                 (*other, None)
             }
-            Upper::Memory(size) => (number, Some(memory_upper(base, *size)?)),
+            Upper::Memory(size) => (number, Some(memory(base, &size.to_string())?)),
             Upper::Folder(path) => (number, Some(base.canonical(path)?)),
         };
         let layer = |upper: &u32| self.uppers.get(upper).ok_or_else(|| missing("upper layer"));
@@ -48,14 +48,15 @@ impl Launcher {
         let (gate, go) = pipe_with(PipeFlags::CLOEXEC).doing("make a pipe")?;
         let doors = cgroups.doors()?;
         let pieces = pieces(base, spec, &snapshots, its_fabric.and_then(|f| f.files()), upper, self.token)?;
-        let (pid, pidfd) = match base.clone(self.token, cgroups.unified()) {
+        let pid = match base.clone(self.token, cgroups.unified()) {
             Ok(Cloned::Child) => {
                 drop(go);
                 let agent = agent.try_clone();
                 let confined = base.is_confined();
                 init::begin(Birth { spec, gate, agent, doors, pieces, confined, token: self.token })
             }
-            Ok(Cloned::Parent { pid, pidfd }) => (pid, pidfd),
+            // It is this process's child: until it is waited for, its number is nobody else's.
+            Ok(Cloned::Parent { pid, .. }) => pid,
             Err(fault) => return Err(fault),
         };
         drop((gate, doors, pieces));
@@ -77,9 +78,7 @@ impl Launcher {
             Ok(made) => made,
             Err(fault) => {
                 drop(go);
-                let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
-                let id = rustix::process::WaitId::PidFd(pidfd.as_fd());
-                let _ = rustix::process::waitid(id, rustix::process::WaitIdOptions::EXITED);
+                super::kill_and_wait(pid);
                 return Err(fault);
             }
         };
@@ -87,7 +86,7 @@ impl Launcher {
         let held = Vec::new();
         let cgroups = cgroups.keep();
         let upper = upper_number;
-        let machine = Machine { pid, pidfd, cgroups, unified, held, upper, interfaces, network };
+        let machine = Machine { pid, cgroups, unified, held, upper, interfaces, network };
         self.by_pid.insert(pid, number);
         self.machines.insert(number, machine);
         self.uppers.extend(new_upper.map(|upper| (number, upper)));
@@ -142,13 +141,21 @@ fn pieces(
     Ok(Pieces { lowers, parts, upper, volatile, devices, mounts, client })
 }
 
+/// An upper layer in memory, for a machine that is made later.
 pub(super) fn memory_upper(base: &Base, size: u64) -> Result<OwnedFd, Fault> {
-    let tree = tmpfs(&size.to_string())?;
+    let tree = memory(base, &size.to_string())?;
     let root = base.root_id();
     for name in ["upper", "work"] {
         mkdirat(&tree, name, Mode::from_raw_mode(0o755)).doing("make upper layer")?;
         own(tree.as_fd(), name, root, root)?;
     }
+    Ok(tree)
+}
+
+/// An empty file system in memory that belongs to root inside.
+fn memory(base: &Base, size: &str) -> Result<OwnedFd, Fault> {
+    let tree = tmpfs(size)?;
+    own(tree.as_fd(), "", base.root_id(), base.root_id())?;
     Ok(tree)
 }
 
@@ -163,18 +170,15 @@ const DEVICES: &[(&str, u32, u32)] = &[
 ];
 const TUN: (&str, u32, u32) = ("dev/net/tun", 10, 200);
 
-/// One file system in memory for all that a machine forgets when it ends: folders for its `/dev`, `/run` and `/tmp`.
+/// One file system in memory for all that a machine forgets when it ends: a folder for its `/dev` with what only the
+/// launcher can make. Process 1, which others do not wait for, makes the rest.
 fn volatile(base: &Base, limits: Limits) -> Result<OwnedFd, Fault> {
     // What is written there counts against the memory limit, as do the machine's own files (half of it by default);
     // beyond the limit the kernel kills instead of refusing.
     let size = limits.memory.map_or("50%".into(), |memory| (memory / 4).to_string());
-    let tree = tmpfs(&size)?;
+    let tree = memory(base, &size)?;
     let at = tree.as_fd();
     let root = base.root_id();
-    let folder = |name: &str, mode: u32| -> Result<(), Fault> {
-        mkdirat(at, name, Mode::from_raw_mode(mode)).doing("make /dev")?;
-        own(at, name, root, root)
-    };
     let node = |(name, major, minor): (&str, u32, u32)| -> Result<(), Fault> {
         let (kind, number) = match base.ids() {
             Ids::Range(_) => (FileType::CharacterDevice, makedev(major, minor)),
@@ -183,31 +187,15 @@ fn volatile(base: &Base, limits: Limits) -> Result<OwnedFd, Fault> {
         };
         mknodat(at, name, kind, Mode::from_raw_mode(0o666), number).doing("make a device")
     };
-    for (name, mode) in [
-        ("run", 0o755),
-        ("tmp", 0o1777),
-        ("dev", 0o755),
-        ("dev/net", 0o755),
-        ("dev/pts", 0o755),
-        ("dev/mqueue", 0o755),
-        ("dev/shm", 0o1777),
-    ] {
-        folder(name, mode)?;
+    for name in ["dev", "dev/net"] {
+        mkdirat(at, name, Mode::from_raw_mode(0o755)).doing("make /dev")?;
+        own(at, name, root, root)?;
     }
     for device in DEVICES {
         node(*device)?;
     }
     if base.has_tun() {
         node(TUN)?;
-    }
-    for (name, target) in [
-        ("dev/ptmx", "pts/ptmx"),
-        ("dev/fd", "/proc/self/fd"),
-        ("dev/stdin", "/proc/self/fd/0"),
-        ("dev/stdout", "/proc/self/fd/1"),
-        ("dev/stderr", "/proc/self/fd/2"),
-    ] {
-        symlinkat(target, at, name).doing("make /dev")?;
     }
     Ok(tree)
 }

@@ -26,11 +26,12 @@ use testbed_sys::{fdpass, netlink};
 use base::Base;
 use fabric::Fabric;
 
-/// Serves the keeper at standard input until it goes away.
+/// Serves the keeper at standard input until it goes away. `open_files` is how many files a program in a machine may have
+/// open, if that is not the launcher's own limit.
 ///
 /// # Errors
 /// When the keeper breaks the protocol or the launcher's own descriptors fail.
-pub(crate) fn run() -> io::Result<()> {
+pub(crate) fn run(open_files: Option<u64>) -> io::Result<()> {
     let keeper = take_standard_input()?;
     // Modes are as they are given, whatever the keeper's mask.
     rustix::process::umask(rustix::fs::Mode::empty());
@@ -38,6 +39,7 @@ pub(crate) fn run() -> io::Result<()> {
     for terminal_signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGTSTP, libc::SIGQUIT] {
         process::ignore_signal(terminal_signal);
     }
+    testbed_sys::open_files::raise(open_files)?;
     leave_keyring()?;
     let children = process::signal_fd(&[libc::SIGCHLD])?;
     let mut launcher = Launcher {
@@ -112,7 +114,6 @@ const MOST_LEAVING: usize = 64;
 /// A machine that runs, as its launcher knows it.
 struct Machine {
     pid: u32,
-    pidfd: OwnedFd,
     /// Version 2 first, if there is one.
     cgroups: Vec<Cgroup>,
     unified: bool,
@@ -224,9 +225,8 @@ impl Launcher {
             Order::Kill { machine } => {
                 let missing = || Fault::new(FaultKind::State, "the machine has ended");
                 let machine = self.machines.get_mut(&machine).ok_or_else(missing)?;
-                machine.held = process::hold_namespaces(machine.pidfd.as_fd());
-                rustix::process::pidfd_send_signal(&machine.pidfd, rustix::process::Signal::KILL)
-                    .map_err(|e| Fault::system("kill", &e.into()))?;
+                machine.held = process::hold_namespaces(machine.pid);
+                process::kill(machine.pid as i32, libc::SIGKILL).map_err(|e| Fault::system("kill", &e))?;
             }
             Order::Freeze { machine, frozen } => self.freeze(machine, frozen)?,
             Order::Settle => self.leaving.clear(),
@@ -322,18 +322,25 @@ impl Launcher {
             if let Some(group) = machine.cgroups.first().filter(|_| machine.unified) {
                 let _ = group.kill();
             }
-            let _ = rustix::process::pidfd_send_signal(&machine.pidfd, rustix::process::Signal::KILL);
+            let _ = process::kill(machine.pid as i32, libc::SIGKILL);
         }
         self.leaving.clear();
         for machine in self.machines.values() {
-            let id = rustix::process::WaitId::PidFd(machine.pidfd.as_fd());
-            let _ = rustix::process::waitid(id, rustix::process::WaitIdOptions::EXITED);
+            kill_and_wait(machine.pid);
             remove_all(&machine.cgroups);
         }
         if let Some(base) = &self.base {
             base.remove_cgroups();
         }
     }
+}
+
+/// Ends a child that has not been waited for.
+fn kill_and_wait(pid: u32) {
+    // It may have ended already.
+    let _ = process::kill(pid as i32, libc::SIGKILL);
+    let child = rustix::process::Pid::from_raw(pid as i32);
+    let _ = rustix::process::waitpid(child, rustix::process::WaitOptions::empty());
 }
 
 fn remove_all(cgroups: &[Cgroup]) {

@@ -76,6 +76,7 @@ impl Arguments {
         let log = OpenOptions::new().create(true).append(true).open(claim.log()).map_err(failed)?;
         rustix::stdio::dup2_stderr(&log).map_err(|e| failed(e.into()))?;
         let sockets = Sockets::new()?;
+        host::raise_open_files()?;
         let engine = host::engine()?;
         let images = images::prepare(&testbed, &engine)?;
         let env = std::env::vars_os()

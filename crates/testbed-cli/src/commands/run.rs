@@ -81,6 +81,7 @@ impl Arguments {
             }
             stopper.stop();
         });
+        host::raise_open_files()?;
         let engine = host::engine()?;
         let images = images::prepare(&testbed, &engine)?;
         let outcome = execute(run, &engine, &images, &report);

@@ -1,6 +1,6 @@
 //! What becomes of tests.
 
-use crate::call::Folder;
+use crate::call::{Called, Folder};
 use std::time::{Duration, Instant};
 
 /// A testbed of one machine and these tests, each a table of keys.
@@ -198,4 +198,18 @@ fn a_service_that_dies_is_the_testbeds_failure() {
     assert!(text.contains("cannot bind"), "{text}");
     assert!(text.contains("not run"), "{text}");
     assert!(!text.contains("xfail"), "{text}");
+}
+
+#[test]
+fn more_machines_than_files_may_be_open_and_programs_find_the_limit_of_before() {
+    let folder = Folder::with(
+        "[machines.m]\ncount = 80\n\
+         [[tests]]\nname = 'inside'\non = 'm-80'\nrun = 'test $(ulimit -Sn) = 64'\n\
+         [[tests]]\nname = 'outside'\nrun = 'test $(ulimit -Sn) = 64'\non = 'host'\n",
+    );
+    let testbed = env!("CARGO_BIN_EXE_testbed");
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &format!("ulimit -Sn 64; exec {testbed} run --jobs 1")]);
+    let called = Called::from(shell.current_dir(folder.path()).output().unwrap());
+    assert_eq!(called.code, Some(0), "{called:?}");
 }

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, Weak};
 use testbed_agent::frame::{Frame, FrameError, Kind};
 use testbed_agent::launch::{self, Ended, Order, Outcome, Setup};
 use testbed_agent::{Doing as _, Fault, FaultKind};
-use testbed_sys::fdpass;
+use testbed_sys::{fdpass, open_files};
 
 /// The static agent: launcher, process 1 of machines, and client inside them.
 pub(crate) const AGENT: &[u8] = include_bytes!(env!("TESTBED_AGENT_FILE"));
@@ -188,6 +188,7 @@ fn spawn(socket: OwnedFd) -> io::Result<Child> {
     let path = format!("/proc/self/fd/{}", rustix::fd::AsRawFd::as_raw_fd(&program));
     Command::new(path)
         .arg("launcher")
+        .args(open_files::former().map(|limit| limit.to_string()))
         .env_clear()
         .stdin(Stdio::from(socket))
         .stdout(Stdio::null())

@@ -34,6 +34,15 @@ pub fn engine() -> Result<Engine, Fault> {
     })
 }
 
+/// Lets this process have as many files open as the host allows, for keepers of hundreds of machines. What the library
+/// starts finds the limit of before.
+///
+/// # Errors
+/// When the limit cannot be changed.
+pub fn raise_open_files() -> Result<(), Fault> {
+    testbed_sys::open_files::raise(None).doing("raise the limit of open files")
+}
+
 /// Looks at this host.
 ///
 /// # Errors

@@ -240,6 +240,7 @@ fn on_host(
     }
     command.envs(test.env().iter().map(|(name, value)| (name, value)));
     command.current_dir(bed.spec().folder()).stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+    testbed_sys::open_files::restore_in(&mut command);
     // A group of its own: it ends with all of it, and a terminal's Ctrl-C goes to the run alone.
     let child = command.process_group(0).spawn().doing(format!("start the test `{}`", test.id()))?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);

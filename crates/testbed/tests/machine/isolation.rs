@@ -438,7 +438,13 @@ fn devices_are_the_harmless_ones() {
 fn a_machine_cannot_reach_its_neighbours_or_the_host_by_process_or_signal() {
     let Some(engine) = engine() else { return };
     let (m, neighbour) = (machine(&engine), machine(&engine));
-    assert!(neighbour.shell("setsid sleep 1000 &").status().unwrap().success());
+    assert!(
+        neighbour
+            .shell("setsid sleep 1000 & until pgrep -x sleep; do sleep 0.01; done")
+            .status()
+            .unwrap()
+            .success()
+    );
     let host_side = std::process::id();
     let said = shell(
         &m,
