@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long each fuzz target runs, in seconds: long enough to replay its corpus and to notice a target that rotted.
+/// How long each fuzz target runs, and one input of it at most, in seconds: long enough to replay its corpus and to notice
+/// a target that rotted.
 const FUZZ_SECONDS: u32 = 10;
 
 enum Outcome {
@@ -99,12 +100,12 @@ fn fuzz(root: &Path) -> Outcome {
         _ => return Outcome::Failed,
     };
     let targets = String::from_utf8_lossy(&listed.stdout);
-    let limit = format!("-max_total_time={FUZZ_SECONDS}");
+    let limits = [format!("-max_total_time={FUZZ_SECONDS}"), format!("-timeout={FUZZ_SECONDS}")];
     for target in targets.split_whitespace() {
-        println!("$ cargo +nightly fuzz run {target} -- {limit}");
+        println!("$ cargo +nightly fuzz run {target} -- {}", limits.join(" "));
         let seeds = format!("fuzz/seeds/{target}");
         let corpus = format!("fuzz/corpus/{target}");
-        let status = nightly().args(["run", target, &corpus, &seeds, "--", &limit]).status();
+        let status = nightly().args(["run", target, &corpus, &seeds, "--"]).args(&limits).status();
         if !status.is_ok_and(|s| s.success()) {
             return Outcome::Failed;
         }

@@ -2,7 +2,8 @@
 //!
 //! A user namespace already takes most of the host out of a machine's reach. The filter closes what it leaves open:
 //! kernel interfaces that are not namespaced (key rings, VSOCK), or that testing a network service does not need and
-//! whose code is large (BPF, io_uring, perf, userfaultfd), and system calls that only ever act on the whole host.
+//! whose code is large (BPF, io_uring, perf, userfaultfd), calls that nothing has used for decades, and system calls that
+//! only ever act on the whole host. What podman refuses is refused here, but for what docs/threat-model.md names.
 
 use libc::{BPF_ABS, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter};
 use std::io;
@@ -40,6 +41,13 @@ pub const DENIED: &[(&str, libc::c_long)] = &[
     ("migrate_pages", libc::SYS_migrate_pages),
     ("vhangup", libc::SYS_vhangup),
     ("fanotify_init", libc::SYS_fanotify_init),
+    ("vmsplice", libc::SYS_vmsplice),
+    #[cfg(target_arch = "x86_64")]
+    ("sysfs", libc::SYS_sysfs),
+    #[cfg(target_arch = "x86_64")]
+    ("uselib", libc::SYS_uselib),
+    #[cfg(target_arch = "x86_64")]
+    ("ustat", libc::SYS_ustat),
     #[cfg(target_arch = "x86_64")]
     ("iopl", libc::SYS_iopl),
     #[cfg(target_arch = "x86_64")]
