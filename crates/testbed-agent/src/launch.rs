@@ -5,6 +5,7 @@
 //! with [`Ended`] in [`Kind::Note`](crate::frame::Kind::Note) frames on channel 0.
 
 use crate::fault::Fault;
+use crate::layers::Work;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -33,8 +34,18 @@ pub const IDS: u32 = 65536;
 pub enum Ids {
     /// The launcher runs as root: [`IDS`] ids from this one on.
     Range(u32),
+    /// The launcher runs as an ordinary user who has ids beside the own (subuid(5)): that user is root inside, and so many
+    /// ids there are, root among them. Whoever keeps the launcher has them mapped: see [`Order::Begin`].
+    Delegated(u32),
     /// The launcher runs as an ordinary user: that user is root inside, and there is nobody else.
     Single,
+}
+
+impl Ids {
+    /// The launcher runs as an ordinary user.
+    pub fn is_ordinary(self) -> bool {
+        !matches!(self, Ids::Range(_))
+    }
 }
 
 /// A controller of cgroup v1.
@@ -79,8 +90,16 @@ pub enum Mask {
 /// What a keeper tells its launcher. Numbers of fabrics and machines are the keeper's choice and never reused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {
-    /// First, and once.
+    /// First, and once. With [`Ids::Delegated`] the answer only says that the launcher has a user namespace, whose ids its
+    /// keeper has to map now (newuidmap(1)): [`Order::Mapped`] goes on.
     Begin(Setup),
+    /// The ids of the launcher's user namespace are mapped, or with [`Ids::Single`] could not be: then it maps one itself.
+    Mapped(Ids),
+    /// Makes an ordinary user's launcher root of a user namespace, whose ids its keeper has to map: for orders about files,
+    /// instead of [`Order::Begin`].
+    Separate,
+    /// Does something with layers. The frame carries what it needs.
+    Layers(Work),
     /// Tries something that machines need, in a process of its own of which nothing stays. Before [`Order::Begin`].
     Try {
         /// What.
@@ -368,6 +387,8 @@ pub enum Outcome {
         /// Process 1, as the host counts.
         pid: u32,
     },
+    /// Done; this is what was counted, if it was to be.
+    Counted(u64),
     /// It could not be done.
     Failed(Fault),
 }

@@ -5,7 +5,8 @@
 //! one ([`launch`]) lets the keeper tell its launcher which machines to make; both ends of it always come from
 //! the same build.
 //!
-//! Everything here is sans-I/O: bytes in, bytes out. Nothing in it trusts the other side.
+//! All of these are sans-I/O: bytes in, bytes out. Nothing in them trusts the other side. Only [`layers`] touches files: what
+//! both the keeper and its launcher do with those of images and machines.
 
 pub mod agent;
 pub mod capture;
@@ -17,6 +18,7 @@ pub mod fault;
 pub mod filter;
 pub mod frame;
 pub mod launch;
+pub mod layers;
 pub mod pcapng;
 pub mod quantity;
 pub mod relay;

@@ -35,14 +35,45 @@ pub fn write_two_maps(pid: u32, users: IdMap, groups: IdMap) -> io::Result<()> {
     write_proc(pid, "gid_map", &line(groups))
 }
 
-/// Maps root of a new namespace to the one user and group of an unprivileged caller.
+/// Gives a process that was cloned into a new user namespace all ids that the caller's own has, by the same numbers.
+///
+/// # Errors
+/// As for [`write_maps`].
+pub fn write_same_maps(pid: u32) -> io::Result<()> {
+    for file in ["uid_map", "gid_map"] {
+        write_proc(pid, file, &same(&std::fs::read_to_string(format!("/proc/self/{file}"))?))?;
+    }
+    Ok(())
+}
+
+/// A map onto itself: piece by piece, because a piece of a map may not span two of the parent's.
+fn same(map: &str) -> String {
+    let mut text = String::new();
+    for line in map.lines() {
+        let mut fields = line.split_whitespace();
+        if let (Some(first), Some(_), Some(count)) = (fields.next(), fields.next(), fields.next()) {
+            text += &format!("{first} {first} {count}\n");
+        }
+    }
+    text
+}
+
+/// Maps root of a new namespace to the one user and group of an unprivileged caller. A map that is written already stays.
 ///
 /// # Errors
 /// Those of writing the maps.
 pub fn write_single_map(pid: u32, uid: u32, gid: u32) -> io::Result<()> {
-    write_proc(pid, "setgroups", "deny")?;
-    write_proc(pid, "uid_map", &format!("0 {uid} 1"))?;
-    write_proc(pid, "gid_map", &format!("0 {gid} 1"))
+    let is_open = |file: &str| -> io::Result<bool> {
+        Ok(std::fs::read_to_string(format!("/proc/{pid}/{file}"))?.trim().is_empty())
+    };
+    if is_open("uid_map")? {
+        write_proc(pid, "uid_map", &format!("0 {uid} 1"))?;
+    }
+    if is_open("gid_map")? {
+        write_proc(pid, "setgroups", "deny")?;
+        write_proc(pid, "gid_map", &format!("0 {gid} 1"))?;
+    }
+    Ok(())
 }
 
 fn write_proc(pid: u32, file: &str, text: &str) -> io::Result<()> {
@@ -71,5 +102,16 @@ pub fn with_maps(token: SingleThreaded, users: IdMap, groups: IdMap) -> io::Resu
             )?;
             namespace
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::same;
+
+    #[test]
+    fn maps_onto_themselves_keep_their_pieces() {
+        let own = "         0       1000          1\n         1     100000      65535\n";
+        assert_eq!(same(own), "0 0 1\n1 1 65535\n");
     }
 }

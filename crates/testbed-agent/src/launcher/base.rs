@@ -2,7 +2,7 @@
 //! the cgroups that machines' folders are made in.
 
 use super::nursery::Nursery;
-use super::skeleton::Skeleton;
+use super::skeleton::{Skeleton, Survey};
 use crate::init::Part;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
@@ -47,9 +47,48 @@ enum Host {
     Folders(Skeleton),
 }
 
+/// A launcher that has left the host's user namespace, if it is to.
+pub(super) struct Separate {
+    pub(super) setup: Setup,
+    /// What an ordinary user's machines see of the host, with the owners that can be seen from the host only.
+    survey: Survey,
+    /// This user and group, as the host counts.
+    own: (u32, u32),
+}
+
+impl Separate {
+    /// Looks at the host, and leaves its user namespace if this is an ordinary user's launcher. A single id is mapped as
+    /// well; other ids are not.
+    pub(super) fn from_host(token: SingleThreaded, setup: Setup) -> Result<Separate, Fault> {
+        if !setup.ids.is_ordinary() {
+            return Ok(Separate { setup, survey: Survey::default(), own: (0, 0) });
+        }
+        let survey = Survey::make(&setup.mask)?;
+        let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+        process::unshare_user(token).doing("make a user namespace").map_err(refused_namespace)?;
+        let mut separate = Separate { setup, survey, own: (uid, gid) };
+        if separate.setup.ids == Ids::Single {
+            separate.map(Ids::Single)?;
+        }
+        Ok(separate)
+    }
+
+    /// What ids it has now: those that were mapped, or the one that every user can map.
+    pub(super) fn map(&mut self, ids: Ids) -> Result<(), Fault> {
+        self.setup.ids = ids;
+        if ids != Ids::Single {
+            return Ok(());
+        }
+        userns::write_single_map(std::process::id(), self.own.0, self.own.1)
+            .doing("map user ids")
+            .map_err(refused_namespace)
+    }
+}
+
 impl Base {
-    pub(super) fn prepare(token: SingleThreaded, setup: Setup) -> Result<Base, Fault> {
-        if setup.ids == Ids::Single {
+    pub(super) fn prepare(token: SingleThreaded, separate: Separate) -> Result<Base, Fault> {
+        let Separate { setup, survey, .. } = separate;
+        if setup.ids.is_ordinary() {
             become_root(token)?;
         }
         let canonical = match setup.ids {
@@ -57,11 +96,11 @@ impl Base {
                 let map = IdMap { inside: 0, outside: first, count: IDS };
                 Some(userns::with_maps(token, map, map).doing("map user ids")?)
             }
-            Ids::Single => None,
+            Ids::Delegated(_) | Ids::Single => None,
         };
         let host = match &canonical {
             Some(ids) => Host::Whole(masked_host(ids.as_fd(), &setup)?),
-            None => Host::Folders(Skeleton::make(&setup.mask)?),
+            None => Host::Folders(Skeleton::make(&setup.mask, survey, setup.ids)?),
         };
         let mut cgroup_paths = Vec::new();
         let mut open_group = |path: &String| -> Result<OwnedFd, Fault> {
@@ -79,7 +118,7 @@ impl Base {
         }
         let nursery = match setup.ids {
             Ids::Range(_) => Some(Nursery::make(token)?),
-            Ids::Single => None,
+            Ids::Delegated(_) | Ids::Single => None,
         };
         if nursery.is_some() {
             // From here on the launcher lives behind the filter of its machines; they inherit it, which costs them
@@ -134,7 +173,7 @@ impl Base {
     pub(super) fn root_id(&self) -> u32 {
         match self.ids {
             Ids::Range(first) => first,
-            Ids::Single => 0,
+            Ids::Delegated(_) | Ids::Single => 0,
         }
     }
 
@@ -169,7 +208,7 @@ impl Base {
         let fault = |f: Fault| f.at(path);
         let tree = match (mount::copy_of_path(path, false), self.ids) {
             // An ordinary user cannot take apart what is mounted below it.
-            (Err(error), Ids::Single) if error.kind() == std::io::ErrorKind::InvalidInput => {
+            (Err(error), ids) if ids.is_ordinary() && error.kind() == std::io::ErrorKind::InvalidInput => {
                 mount::copy_of_path(path, true)
             }
             (tree, _) => tree,
@@ -177,7 +216,7 @@ impl Base {
         let tree = tree.doing("open mount source").map_err(fault)?;
         let mut owners = self.owners.borrow_mut();
         let ids = match (self.ids, owners.get(&owner)) {
-            (Ids::Single, _) => None,
+            (Ids::Delegated(_) | Ids::Single, _) => None,
             (_, Some(ids)) => Some(ids),
             (Ids::Range(first), None) => {
                 let map = |id| IdMap { inside: id, outside: first, count: 1 };
@@ -225,13 +264,8 @@ impl Base {
     }
 }
 
-/// Makes an ordinary user root of namespaces in which all that follows is allowed.
+/// Makes an ordinary user, who is root of a user namespace, root of others in which all that follows is allowed.
 fn become_root(token: SingleThreaded) -> Result<(), Fault> {
-    let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-    process::unshare_user(token).doing("make a user namespace").map_err(refused_namespace)?;
-    userns::write_single_map(std::process::id(), uid, gid)
-        .doing("map user ids")
-        .map_err(refused_namespace)?;
     process::unshare_mounts(token).doing("make a mount namespace")?;
     process::unshare_net(token).doing("make a network namespace")?;
     mount::make_all_private().doing("make mounts private")

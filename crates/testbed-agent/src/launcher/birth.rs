@@ -61,7 +61,7 @@ impl Launcher {
         };
         drop((gate, doors, pieces));
         // An ordinary user's process 1 hides its namespaces once it has passed the gate.
-        let is_held = !spec.interfaces.is_empty() || base.ids() == Ids::Single;
+        let is_held = !spec.interfaces.is_empty() || base.ids().is_ordinary();
         let network = is_held.then(|| fabric::namespace_of_process(pid)).transpose();
         // With nothing to wire both waits end at once: waking a process is dear.
         let opens: &[u8] = if spec.interfaces.is_empty() { &[GO, GO] } else { &[GO] };
@@ -99,7 +99,7 @@ fn map_ids(base: &Base, pid: u32) -> Result<(), Fault> {
         Ids::Range(first) => {
             userns::write_maps(pid, IdMap { inside: 0, outside: first, count: testbed_agent::launch::IDS })
         }
-        Ids::Single => userns::write_maps(pid, IdMap { inside: 0, outside: 0, count: 1 }),
+        Ids::Delegated(_) | Ids::Single => userns::write_same_maps(pid),
     }
     .doing("map user ids")
 }
@@ -183,7 +183,7 @@ fn volatile(base: &Base, limits: Limits) -> Result<OwnedFd, Fault> {
         let (kind, number) = match base.ids() {
             Ids::Range(_) => (FileType::CharacterDevice, makedev(major, minor)),
             // To mount the host's on: an ordinary user cannot make devices.
-            Ids::Single => (FileType::RegularFile, 0),
+            Ids::Delegated(_) | Ids::Single => (FileType::RegularFile, 0),
         };
         mknodat(at, name, kind, Mode::from_raw_mode(0o666), number).doing("make a device")
     };
@@ -202,7 +202,7 @@ fn volatile(base: &Base, limits: Limits) -> Result<OwnedFd, Fault> {
 
 /// The host's devices, to be mounted where an ordinary user's machine has files for them.
 fn device_mounts(base: &Base) -> Result<Vec<(&'static str, OwnedFd)>, Fault> {
-    if base.ids() != Ids::Single {
+    if !base.ids().is_ordinary() {
         return Ok(Vec::new());
     }
     let names = DEVICES.iter().map(|(name, ..)| *name).chain(base.has_tun().then_some(TUN.0));

@@ -17,13 +17,13 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use testbed_agent::agent::Exit;
 use testbed_agent::frame::{Decoder, Frame, Kind, encode_message};
-use testbed_agent::launch::{Ended, LinkMode, Order, Outcome};
+use testbed_agent::launch::{Ended, Ids, LinkMode, Order, Outcome};
 use testbed_agent::{Fault, FaultKind};
 use testbed_sys::cgroup::Cgroup;
 use testbed_sys::process::{self, SingleThreaded, Status};
 use testbed_sys::{fdpass, netlink};
 
-use base::Base;
+use base::{Base, Separate};
 use fabric::Fabric;
 
 /// Serves the keeper at standard input until it goes away. `open_files` is how many files a program in a machine may have
@@ -46,6 +46,7 @@ pub(crate) fn run(open_files: Option<u64>) -> io::Result<()> {
         token: SingleThreaded::prove()?,
         keeper,
         base: None,
+        unmapped: None,
         fabrics: HashMap::new(),
         machines: HashMap::new(),
         uppers: HashMap::new(),
@@ -84,6 +85,8 @@ struct Launcher {
     token: SingleThreaded,
     keeper: OwnedFd,
     base: Option<Base>,
+    /// What it begins with once its ids are mapped.
+    unmapped: Option<Separate>,
     fabrics: HashMap<u32, Fabric>,
     machines: HashMap<u32, Machine>,
     /// Folders with `upper` and `work`; a machine's own has the machine's number.
@@ -207,8 +210,21 @@ impl Launcher {
     ) -> Result<Outcome, Fault> {
         match order {
             Order::Begin(setup) => {
-                self.base = Some(Base::prepare(self.token, setup)?);
+                let separate = Separate::from_host(self.token, setup)?;
+                match separate.setup.ids {
+                    Ids::Delegated(_) => self.unmapped = Some(separate),
+                    Ids::Range(_) | Ids::Single => self.base = Some(Base::prepare(self.token, separate)?),
+                }
             }
+            Order::Mapped(ids) => {
+                let mut separate = self.unmapped.take().ok_or_else(|| missing("user namespace"))?;
+                separate.map(ids)?;
+                self.base = Some(Base::prepare(self.token, separate)?);
+            }
+            Order::Separate => {
+                process::unshare_user(self.token).map_err(|e| Fault::system("make a user namespace", &e))?;
+            }
+            Order::Layers(work) => return work.carry_out(handed).map(Outcome::Counted),
             Order::Try { probe, ids } => probe::carry_out(self.token, &probe, ids)?,
             Order::MakeFabric { fabric, networks, files } => {
                 let base = base_of(&self.base)?;

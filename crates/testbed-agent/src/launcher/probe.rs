@@ -29,7 +29,7 @@ pub(super) fn carry_out(token: SingleThreaded, probe: &Probe, ids: Ids) -> Resul
         Probe::IdMap(path) => idmapped(token, path, ids),
         Probe::Cgroup { folder, unified } => in_cgroup(token, folder, *unified),
         // As the launcher makes networks: in a namespace that only root can make.
-        Probe::Tap | Probe::Ifb | Probe::Macvlan if ids != Ids::Single => {
+        Probe::Tap | Probe::Ifb | Probe::Macvlan if !ids.is_ordinary() => {
             in_child(token, probe, Namespaces::NET, None)
         }
         _ => in_child(token, probe, Namespaces::MACHINE, Some(ids)),
@@ -111,7 +111,8 @@ fn in_child(
                     userns::write_maps(pid, IdMap { inside: 0, outside: first, count: IDS })
                 }
                 None => Ok(()),
-                Some(Ids::Single) => userns::write_single_map(
+                // Other ids make no difference to what can be tried here.
+                Some(Ids::Delegated(_) | Ids::Single) => userns::write_single_map(
                     pid,
                     rustix::process::getuid().as_raw(),
                     rustix::process::getgid().as_raw(),

@@ -4,18 +4,36 @@
 //! belong to nobody and could not be written to. The skeleton is a layer above them with what root inside should own:
 //! the top of the tree, the mask, folders to write into, and the files of `/etc`.
 
-use super::base::{fill_mask, tmpfs};
+use super::base::{fill_mask, own, tmpfs};
 use crate::init::Part;
 use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, chmodat, mkdirat, openat, readlinkat, statat, symlinkat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, chmodat, mkdirat, openat, openat2,
+    readlinkat, statat, symlinkat,
 };
 use rustix::io::Errno;
 use std::collections::HashSet;
 use testbed_agent::Doing as _;
-use testbed_agent::launch::{Mask, Masked};
+use testbed_agent::launch::{Ids, Mask, Masked};
 use testbed_agent::{Fault, FaultKind};
 use testbed_sys::mount;
+
+/// What an ordinary user's machines see of the host beside programs and data: told by whoever still sees who owns it,
+/// because in a user namespace all others than the user are nobody.
+#[derive(Default)]
+pub(super) struct Survey {
+    /// Parents first.
+    seen: Vec<Seen>,
+}
+
+/// A folder, link or file of the host that the skeleton has too.
+struct Seen {
+    /// Relative to the host's root.
+    path: String,
+    kind: FileType,
+    mode: u32,
+    owner: (u32, u32),
+}
 
 pub(super) struct Skeleton {
     /// The layer, attached nowhere.
@@ -33,30 +51,103 @@ const LARGEST_COPY: u64 = 1 << 20;
 /// More folders than any host has that is not broken.
 const MOST_FOLDERS: u32 = 50_000;
 
-impl Skeleton {
-    pub(super) fn make(mask: &[Masked]) -> Result<Skeleton, Fault> {
-        let layer = tmpfs("128m")?;
-        fill_mask(layer.as_fd(), mask, |_| 0)?;
+impl Survey {
+    /// Looks at the host, as the user who started this process.
+    pub(super) fn make(mask: &[Masked]) -> Result<Survey, Fault> {
         let hidden = mask.iter().filter(|entry| entry.with != Mask::Through).map(|entry| entry.path.as_str());
-        let mut copier = Copier { layer: layer.as_fd(), hidden: hidden.collect(), made: 0 };
-        let mut folders = Vec::new();
+        let own = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+        let mut surveyor = Surveyor { hidden: hidden.collect(), own, seen: Vec::new(), folders: 0 };
         let root = open_folder(CWD, "/").doing("open").map_err(|f| f.at("/"))?;
-        for (name, kind, mode) in entries(&root).doing("read").map_err(|f| f.at("/"))? {
-            if copier.hidden.contains(name.as_str()) {
+        for (name, stat) in entries(&root).doing("read").map_err(|f| f.at("/"))? {
+            if surveyor.hidden.contains(name.as_str()) {
                 continue;
             }
-            match kind {
-                FileType::Symlink => {
-                    let target = readlinkat(&root, &name, Vec::new()).doing("read a link")?;
-                    symlinkat(target, &layer, &name).doing("make a link")?;
-                }
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Symlink => surveyor.add(name, &stat),
                 FileType::Directory => {
-                    copier.folder(&name, mode)?;
+                    surveyor.add(name.clone(), &stat);
                     let levels = LEVELS.iter().find(|(top, _)| *top == name).map_or(0, |(_, levels)| *levels);
-                    copier.fill(&root, &name, levels)?;
-                    folders.push((name.clone(), host_folder(&name)?));
+                    surveyor.fill(&root, &name, levels);
                 }
                 _ => {}
+            }
+        }
+        Ok(Survey { seen: surveyor.seen })
+    }
+}
+
+struct Surveyor<'a> {
+    hidden: HashSet<&'a str>,
+    /// The user and group that are root inside.
+    own: (u32, u32),
+    seen: Vec<Seen>,
+    folders: u32,
+}
+
+impl Surveyor<'_> {
+    fn add(&mut self, path: String, stat: &Stat) {
+        let inside = |id: u32, own: u32| if id == own { 0 } else { id };
+        self.seen.push(Seen {
+            path,
+            kind: FileType::from_raw_mode(stat.st_mode),
+            mode: stat.st_mode & 0o7777,
+            owner: (inside(stat.st_uid, self.own.0), inside(stat.st_gid, self.own.1)),
+        });
+    }
+
+    fn fill(&mut self, root: &OwnedFd, path: &str, levels: u32) {
+        if levels == 0 || self.folders >= MOST_FOLDERS {
+            return;
+        }
+        self.folders += 1;
+        // What has gone meanwhile, or cannot be read after all, shows through as far as it can be seen.
+        let Ok(folder) = open_folder(root, path) else { return };
+        let Ok(found) = entries(&folder) else { return };
+        for (name, stat) in found {
+            let below = format!("{path}/{name}");
+            if self.hidden.contains(below.as_str()) {
+                continue;
+            }
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => {
+                    self.add(below.clone(), &stat);
+                    self.fill(root, &below, levels - 1);
+                }
+                // One that others may not read has come after the mask was made.
+                FileType::RegularFile
+                    if (COPIED.contains(&path) || path.starts_with("etc/"))
+                        && Mode::from_raw_mode(stat.st_mode).contains(Mode::ROTH)
+                        && u64::try_from(stat.st_size).is_ok_and(|size| size <= LARGEST_COPY) =>
+                {
+                    self.add(below, &stat);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Skeleton {
+    pub(super) fn make(mask: &[Masked], survey: Survey, ids: Ids) -> Result<Skeleton, Fault> {
+        let layer = tmpfs("128m")?;
+        let inside = |id: u32| match ids {
+            Ids::Delegated(count) if id < count => id,
+            _ => 0,
+        };
+        fill_mask(layer.as_fd(), mask, inside)?;
+        let root = open_folder(CWD, "/").doing("open").map_err(|f| f.at("/"))?;
+        let mut folders = Vec::new();
+        for seen in survey.seen {
+            let path = seen.path.as_str();
+            let owner = (inside(seen.owner.0), inside(seen.owner.1));
+            let made = match seen.kind {
+                FileType::Symlink => link(&root, layer.as_fd(), path),
+                FileType::Directory => folder(layer.as_fd(), path, seen.mode, owner),
+                _ => copy(&root, layer.as_fd(), path, seen.mode, owner),
+            };
+            made.map_err(|f| f.at(format!("/{path}")))?;
+            if seen.kind == FileType::Directory && !path.contains('/') {
+                folders.push((path.to_owned(), host_folder(path)?));
             }
         }
         Ok(Skeleton { layer, folders })
@@ -87,72 +178,46 @@ fn host_folder(name: &str) -> Result<Option<OwnedFd>, Fault> {
     }
 }
 
-struct Copier<'a> {
-    layer: BorrowedFd<'a>,
-    hidden: HashSet<&'a str>,
-    made: u32,
+fn link(root: &OwnedFd, layer: BorrowedFd<'_>, path: &str) -> Result<(), Fault> {
+    let target = readlinkat(root, path, Vec::new()).doing("read a link")?;
+    symlinkat(target, layer, path).doing("make a link")
 }
 
-impl Copier<'_> {
-    fn folder(&mut self, path: &str, mode: u32) -> Result<(), Fault> {
-        let fault = |f: Fault| f.at(format!("/{path}"));
-        self.made += 1;
-        match mkdirat(self.layer, path, Mode::RWXU) {
-            // That of the mask.
-            Err(Errno::EXIST) => Ok(()),
-            Err(error) => Err(fault(Fault::system("make a folder", &error.into()))),
-            Ok(()) => chmodat(self.layer, path, Mode::from_raw_mode(mode), AtFlags::empty())
-                .doing("make a folder")
-                .map_err(fault),
-        }
+fn folder(layer: BorrowedFd<'_>, path: &str, mode: u32, owner: (u32, u32)) -> Result<(), Fault> {
+    match mkdirat(layer, path, Mode::RWXU) {
+        // That of the mask.
+        Err(Errno::EXIST) => return Ok(()),
+        other => other.doing("make a folder")?,
     }
+    chmodat(layer, path, Mode::from_raw_mode(mode), AtFlags::empty()).doing("make a folder")?;
+    give(layer, path, owner)
+}
 
-    fn fill(&mut self, root: &OwnedFd, path: &str, levels: u32) -> Result<(), Fault> {
-        if levels == 0 || self.made >= MOST_FOLDERS {
-            return Ok(());
-        }
-        // What has gone meanwhile, or cannot be read after all, shows through as far as it can be seen.
-        let Ok(folder) = open_folder(root, path) else { return Ok(()) };
-        let Ok(found) = entries(&folder) else { return Ok(()) };
-        for (name, kind, mode) in found {
-            let below = format!("{path}/{name}");
-            if self.hidden.contains(below.as_str()) {
-                continue;
-            }
-            match kind {
-                FileType::Directory => {
-                    self.folder(&below, mode)?;
-                    self.fill(root, &below, levels - 1)?;
-                }
-                FileType::RegularFile if COPIED.contains(&path) || path.starts_with("etc/") => {
-                    self.copy(&folder, &name, &below, mode)?;
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
+fn copy(
+    root: &OwnedFd,
+    layer: BorrowedFd<'_>,
+    path: &str,
+    mode: u32,
+    owner: (u32, u32),
+) -> Result<(), Fault> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let Ok(source) = openat2(root, path, flags, Mode::empty(), resolve) else { return Ok(()) };
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+    let target = match openat(layer, path, flags, Mode::from_raw_mode(mode)) {
+        Err(Errno::EXIST) => return Ok(()),
+        other => other.doing("write")?,
+    };
+    let mut source = std::fs::File::from(source);
+    std::io::copy(&mut source, &mut std::fs::File::from(target)).doing("copy")?;
+    give(layer, path, owner)
+}
 
-    fn copy(&self, folder: &OwnedFd, name: &str, path: &str, mode: u32) -> Result<(), Fault> {
-        if !Mode::from_raw_mode(mode).contains(Mode::ROTH) {
-            // One that has come after the mask was made.
-            return Ok(());
-        }
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let Ok(source) = openat(folder, name, flags, Mode::empty()) else { return Ok(()) };
-        let mut source = std::fs::File::from(source);
-        if source.metadata().is_ok_and(|metadata| metadata.len() > LARGEST_COPY) {
-            return Ok(());
-        }
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-        let target = match openat(self.layer, path, flags, Mode::from_raw_mode(mode)) {
-            Err(Errno::EXIST) => return Ok(()),
-            other => other.doing("write").map_err(|f| f.at(format!("/{path}")))?,
-        };
-        std::io::copy(&mut source, &mut std::fs::File::from(target))
-            .map(drop)
-            .doing("copy")
-            .map_err(|f| f.at(format!("/{path}")))
+fn give(layer: BorrowedFd<'_>, path: &str, owner: (u32, u32)) -> Result<(), Fault> {
+    match owner {
+        // Whoever makes it is root.
+        (0, 0) => Ok(()),
+        (uid, gid) => own(layer, path, uid, gid),
     }
 }
 
@@ -161,8 +226,8 @@ fn open_folder(at: impl rustix::fd::AsFd, path: &str) -> rustix::io::Result<Owne
     openat(at, path, flags, Mode::empty())
 }
 
-/// Names, kinds and permission bits of what is in a folder.
-fn entries(folder: &OwnedFd) -> rustix::io::Result<Vec<(String, FileType, u32)>> {
+/// What is in a folder.
+fn entries(folder: &OwnedFd) -> rustix::io::Result<Vec<(String, Stat)>> {
     let mut found = Vec::new();
     for entry in Dir::read_from(folder)? {
         let entry = entry?;
@@ -171,7 +236,7 @@ fn entries(folder: &OwnedFd) -> rustix::io::Result<Vec<(String, FileType, u32)>>
             continue;
         }
         let Ok(stat) = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
-        found.push((name.to_owned(), FileType::from_raw_mode(stat.st_mode), stat.st_mode & 0o7777));
+        found.push((name.to_owned(), stat));
     }
     Ok(found)
 }

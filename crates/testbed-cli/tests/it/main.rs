@@ -12,6 +12,7 @@ mod images;
 mod interrupts;
 mod lives;
 mod ordinary;
+mod ranges;
 mod reports;
 mod runs;
 mod stays;

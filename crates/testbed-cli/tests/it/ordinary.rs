@@ -21,12 +21,12 @@ interfaces = { lan = "10.1.0.2" }
 depends = ["a"]
 "#;
 
-fn test(name: &str, on: &str, run: &str) -> String {
+pub(crate) fn test(name: &str, on: &str, run: &str) -> String {
     format!("[[tests]]\nname = '{name}'\non = '{on}'\nrun = '''\nset -e\n{run}\n'''\n")
 }
 
 /// Runs tests, all of which must pass.
-fn passes(user: &User, machines: &str, tests: &[String]) {
+pub(crate) fn passes(user: &User, machines: &str, tests: &[String]) {
     user.write("testbed.toml", &format!("{machines}\n{}", tests.concat()));
     let called = user.call(&["run"]);
     assert_eq!(called.code, Some(0), "{}\n{}", called.text(), called.stderr);

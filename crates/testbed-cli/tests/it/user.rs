@@ -1,17 +1,29 @@
 //! The command as an ordinary user of this host calls it.
 
 use crate::call::Called;
+use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A user that no host has, in nobody's group, with a home and the command where everybody may read it.
 pub(crate) struct User {
     id: u32,
     home: PathBuf,
+    ranges: Option<Ranges>,
 }
+
+/// A range of ids that no user of this host has, and the programs that map it.
+struct Ranges {
+    first: u32,
+    programs: &'static Path,
+}
+
+/// As many as `useradd` gives.
+const COUNT: u32 = 65536;
 
 impl User {
     /// None where this process is not root, and so cannot become another.
@@ -24,11 +36,36 @@ impl User {
         let id = 3_000_000_000 + std::process::id() % 1_000_000 * 100 + number;
         let home = std::env::temp_dir().join(format!("testbed-user-{id}"));
         std::fs::create_dir_all(&home).unwrap();
-        std::fs::copy(env!("CARGO_BIN_EXE_testbed"), home.join("testbed")).unwrap();
+        // By another process: what is open for writing here would be open in whatever another test starts just now, and
+        // could not be executed.
+        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_testbed")).arg(home.join("testbed")).status();
+        assert!(copied.unwrap().success());
         std::fs::set_permissions(home.join("testbed"), std::fs::Permissions::from_mode(0o755)).unwrap();
         std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o700)).unwrap();
         chown(&home, Some(id), Some(id)).unwrap();
-        Some(User { id, home })
+        Some(User { id, home, ranges: None })
+    }
+
+    /// A user with a range of ids, which `/etc/subuid` and `/etc/subgid` say, and with the programs that map them: in a
+    /// mount namespace of the calls' own, because this host may have neither. None, loudly, where they cannot be had.
+    pub(crate) fn with_ranges() -> Option<User> {
+        let programs = programs()?;
+        let mut user = User::new()?;
+        // Above what users are given, below what root's machines get.
+        let first = 0x2000_0000 + user.id % 1000 * COUNT;
+        std::fs::create_dir(user.root()).unwrap();
+        user.ranges = Some(Ranges { first, programs });
+        Some(user)
+    }
+
+    /// Where the root file system of this user's calls is put together.
+    fn root(&self) -> PathBuf {
+        self.home.with_extension("root")
+    }
+
+    /// The ids of the host that are this user's, beside the own.
+    pub(crate) fn range(&self) -> std::ops::Range<u32> {
+        self.ranges.as_ref().map_or(0..0, |ranges| ranges.first..ranges.first + COUNT)
     }
 
     pub(crate) fn home(&self) -> &Path {
@@ -53,14 +90,15 @@ impl User {
         chown(&path, Some(self.id), Some(self.id)).unwrap();
     }
 
-    /// The processes of this user, in machines too: there they have no other.
+    /// The processes of this user, in machines too.
     pub(crate) fn processes(&self) -> Vec<u32> {
         let all = std::fs::read_dir("/proc").unwrap();
         let all = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
         let mine = |pid: &u32| {
             let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
             let uid = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next());
-            uid == Some(self.id.to_string().as_str())
+            let uid = uid.and_then(|uid| uid.parse().ok());
+            uid.is_some_and(|uid| uid == self.id || self.range().contains(&uid))
         };
         all.filter(mine).collect()
     }
@@ -81,16 +119,70 @@ impl User {
     }
 
     fn program(&self, program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program);
-        command.args(arguments).uid(self.id).gid(self.id).current_dir(&self.home).stdin(Stdio::null());
-        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", &self.home).env("NO_COLOR", "1");
+        let mut command = match &self.ranges {
+            None => {
+                let mut command = Command::new(program);
+                command.uid(self.id).gid(self.id).env_clear();
+                command
+            }
+            Some(ranges) => {
+                let mut command = Command::new("unshare");
+                command.args(["--mount", "sh", "-c", include_str!("ranges.sh"), "sh"]);
+                command.arg(program).env_clear();
+                command.env("ID", self.id.to_string()).env("NAME", format!("user{}", self.id));
+                command.env("FIRST", ranges.first.to_string()).env("COUNT", COUNT.to_string());
+                command.env("PROGRAMS", ranges.programs).env("TEMPORARY", std::env::temp_dir());
+                command.env("FOLDER", self.root());
+                command
+            }
+        };
+        command.args(arguments).current_dir(&self.home).stdin(Stdio::null());
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", &self.home).env("NO_COLOR", "1");
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 }
 
+/// A folder with the programs that map ids where a root file system has them: Debian's, unpacked, and empty if this host
+/// has them itself.
+fn programs() -> Option<&'static Path> {
+    static PROGRAMS: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let get = || {
+        let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("uidmap");
+        let own = place.with_extension(std::process::id().to_string());
+        let script = "command -v newuidmap || { apt-get -q download uidmap libsubid4 && \
+                      for package in *.deb; do dpkg -x $package . && rm $package; done; }";
+        if !place.exists() {
+            std::fs::create_dir_all(&own).unwrap();
+            let had = Command::new("sh").args(["-ec", script]).current_dir(&own).output().unwrap();
+            if !had.status.success() {
+                std::fs::remove_dir_all(&own).unwrap();
+                cannot(&format!(
+                    "ordinary users with ranges of ids: this host has no newuidmap, and Debian's package cannot be \
+                     had: {}",
+                    String::from_utf8_lossy(&had.stderr)
+                ));
+                return None;
+            }
+            // Another process may have been faster.
+            if std::fs::rename(&own, &place).is_err() {
+                std::fs::remove_dir_all(&own).unwrap();
+            }
+        }
+        Some(place)
+    };
+    PROGRAMS.get_or_init(get).as_deref()
+}
+
+/// Says loudly what a test cannot do here; in strict runs that is a failure.
+fn cannot(what: &str) {
+    assert!(std::env::var_os("TESTBED_STRICT").is_none(), "cannot be tested here: {what}");
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {what}");
+}
+
 impl Drop for User {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.home);
+        let _ = std::fs::remove_dir(self.root());
     }
 }

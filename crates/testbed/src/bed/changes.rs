@@ -1,14 +1,13 @@
 //! What a machine has changed in its file system since it was made.
 
 use super::Bed;
+use crate::engine::hands::Hands;
 use crate::engine::link::lock;
-use crate::image::opaque;
-use crate::machine::tree::{Entry, walk};
-use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, open, openat, statat};
-use rustix::io::Errno;
+use rustix::fd::OwnedFd;
+use rustix::fs::{Mode, OFlags, openat};
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
+use testbed_agent::layers::changes::{Before, Now, Touched};
 use testbed_agent::{Doing as _, Fault};
 
 /// Something that a machine has changed.
@@ -50,117 +49,49 @@ impl Bed {
             })
             .collect::<Result<_, _>>()?;
         let root = self.shared.roots.of(spec.image())?;
-        let host = root.host.then_some(Path::new("/"));
-        let images = root.layers.iter().map(PathBuf::as_path).chain(host);
-        let images: Vec<OwnedFd> = images
-            .map(|layer| {
-                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                open(layer, flags, Mode::empty()).doing_to("open a layer", layer.to_string_lossy())
-            })
-            .collect::<Result<_, _>>()?;
+        let mut images = root.layers.clone();
+        images.extend(root.host.then(|| PathBuf::from("/")));
         drop(place);
-        let mut changes = Changes { images: &images, all: BTreeMap::new() };
+        let hands = Hands::of(&self.shared.engine);
+        let mut changes = Changes::default();
         // From the oldest on, so that the last word is the newest.
-        for upper in uppers.iter().rev() {
-            changes.take(upper.as_fd()).doing("read what it has changed").map_err(|f| f.on(machine))?;
+        for upper in uppers.into_iter().rev() {
+            let take = &mut |touched| {
+                changes.take(touched);
+                Ok(())
+            };
+            hands.touched(upper, &images, take).map_err(|f| f.on(machine))?;
         }
         Ok(changes.all.into_iter().map(|(path, kind)| Change { path, kind }).collect())
     }
 }
 
-struct Changes<'a> {
-    images: &'a [OwnedFd],
+#[derive(Default)]
+struct Changes {
     all: BTreeMap<String, ChangeKind>,
 }
 
-impl Changes<'_> {
-    fn take(&mut self, upper: BorrowedFd<'_>) -> Result<(), Errno> {
-        walk(upper, &mut |entry| {
-            let path = format!("/{}", entry.path.to_string_lossy());
-            let before = self.image_entry(entry.path);
-            if entry.is_whiteout() {
-                self.forget_below(&path);
-                match before {
-                    Some(_) => self.all.insert(path, ChangeKind::Removed),
-                    None => self.all.remove(&path),
-                };
-                return Ok(false);
-            }
-            let is_folder = entry.kind() == FileType::Directory;
-            if is_folder && is_opaque(entry) {
-                self.forget_below(&path);
-            }
-            match before {
-                None => {
-                    self.all.insert(path, ChangeKind::Added);
-                }
-                // A folder is in the upper layer for what is in it as well.
-                Some(FileType::Directory) if is_folder && !is_opaque(entry) => {
-                    if self.all.get(&path) == Some(&ChangeKind::Removed) {
-                        self.all.insert(path, ChangeKind::Changed);
-                    }
-                }
-                Some(_) => {
-                    self.all.insert(path, ChangeKind::Changed);
-                }
-            }
-            Ok(true)
-        })
+impl Changes {
+    fn take(&mut self, Touched { path, now, before }: Touched) {
+        let path = format!("/{}", path.to_string_lossy());
+        if matches!(now, Now::Gone | Now::Opaque) {
+            self.forget_below(&path);
+        }
+        match (now, before) {
+            (Now::Gone, Some(_)) => self.all.insert(path, ChangeKind::Removed),
+            (Now::Gone, None) => self.all.remove(&path),
+            (_, None) => self.all.insert(path, ChangeKind::Added),
+            // A folder is in the upper layer for what is in it as well.
+            (Now::Folder, Some(Before::Folder)) => match self.all.get(&path) {
+                Some(ChangeKind::Removed) => self.all.insert(path, ChangeKind::Changed),
+                _ => None,
+            },
+            (_, Some(_)) => self.all.insert(path, ChangeKind::Changed),
+        };
     }
 
     fn forget_below(&mut self, path: &str) {
         let prefix = format!("{path}/");
         self.all.retain(|other, _| !other.starts_with(&prefix));
     }
-
-    /// What the image has at a path.
-    fn image_entry(&self, path: &Path) -> Option<FileType> {
-        for layer in self.images {
-            match find(layer, path) {
-                Found::Nothing => {}
-                Found::Gone => return None,
-                Found::Entry(kind) => return Some(kind),
-            }
-        }
-        None
-    }
-}
-
-enum Found {
-    /// The layer says nothing of it: those below may.
-    Nothing,
-    /// The layer says that there is nothing.
-    Gone,
-    Entry(FileType),
-}
-
-/// Looks a path up in one layer, without following links.
-fn find(layer: &OwnedFd, path: &Path) -> Found {
-    let mut folder: Option<OwnedFd> = None;
-    let mut hidden = false;
-    let mut parts = path.components().peekable();
-    while let Some(Component::Normal(part)) = parts.next() {
-        let at = folder.as_ref().unwrap_or(layer);
-        let Ok(stat) = statat(at, part, AtFlags::SYMLINK_NOFOLLOW) else {
-            return if hidden { Found::Gone } else { Found::Nothing };
-        };
-        let kind = FileType::from_raw_mode(stat.st_mode);
-        if kind == FileType::CharacterDevice && stat.st_rdev == 0 {
-            return Found::Gone;
-        }
-        if parts.peek().is_none() {
-            return Found::Entry(kind);
-        }
-        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let Ok(next) = openat(at, part, flags, Mode::empty()) else { return Found::Gone };
-        hidden |= rustix::fs::fgetxattr(&next, opaque::NAME, &mut [0_u8; 8]).is_ok();
-        folder = Some(next);
-    }
-    Found::Nothing
-}
-
-fn is_opaque(entry: &Entry<'_>) -> bool {
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat(entry.folder, entry.name, flags, Mode::empty())
-        .is_ok_and(|folder| rustix::fs::fgetxattr(&folder, opaque::NAME, &mut [0_u8; 8]).is_ok())
 }

@@ -7,14 +7,15 @@
 
 use super::lifecycle::Place;
 use super::{Bed, Ending, definition, readiness};
+use crate::engine::hands::Hands;
 use crate::engine::link::lock;
-use crate::machine::{Condition, Machine, Upper, tree};
-use rustix::fd::AsFd as _;
+use crate::machine::{Condition, Machine, Upper};
 use rustix::fs::{Mode, OFlags, openat};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 use testbed_agent::control::SnapshotStatus;
+use testbed_agent::layers::Work;
 use testbed_agent::{Doing as _, Fault, FaultKind};
 
 /// The longest name of a snapshot, in bytes.
@@ -182,6 +183,7 @@ impl Bed {
             machine.pause().map_err(|fault| fault.hint("stop the machine first"))?;
             standing.machines.push(machine);
         }
+        let hands = Hands::of(&self.shared.engine);
         let mut past = BTreeMap::new();
         for (number, place) in numbers.iter().zip(&mut places) {
             let machine = &self.shared.machines[*number];
@@ -195,7 +197,7 @@ impl Bed {
             } else {
                 let size = definition::disk(&self.shared.spec.machines()[*number]);
                 let copy = Upper::make(&self.shared.engine, size)?;
-                copy_upper(&machine.upper(), &copy).map_err(|fault| fault.on(machine.name()))?;
+                copy_upper(&hands, &machine.upper(), &copy).map_err(|fault| fault.on(machine.name()))?;
                 let layers = std::iter::once(copy).chain(place.below.iter().cloned()).collect();
                 past.insert(*number, Past { layers, cut: place.cut.clone() });
             }
@@ -257,11 +259,10 @@ fn check_name(name: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-fn copy_upper(from: &Upper, to: &Upper) -> Result<(), Fault> {
+fn copy_upper(hands: &Hands, from: &Upper, to: &Upper) -> Result<(), Fault> {
     let open = |upper: &Upper| {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
         openat(upper.open()?, c"upper", flags, Mode::empty()).doing("open an upper layer")
     };
-    let (from, to) = (open(from)?, open(to)?);
-    tree::copy(from.as_fd(), to.as_fd()).doing("copy what the machine has changed")
+    hands.work(Work::Copy, vec![open(from)?, open(to)?]).map(drop)
 }

@@ -1,8 +1,10 @@
 //! How a process keeps machines: its launcher, the links to the agents, and the thread that reads them.
 
+pub(crate) mod hands;
 pub(crate) mod link;
 pub(crate) mod poller;
 
+use crate::host;
 use crate::machine::Machine;
 use link::{Event, Handler, Link, lock};
 use rustix::fd::OwnedFd;
@@ -11,9 +13,9 @@ use std::io::{self, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use testbed_agent::frame::{Frame, FrameError, Kind};
-use testbed_agent::launch::{self, Ended, Order, Outcome, Setup};
+use testbed_agent::launch::{self, Ended, Ids, Order, Outcome, Setup};
 use testbed_agent::{Doing as _, Fault, FaultKind};
 use testbed_sys::{fdpass, open_files};
 
@@ -33,6 +35,8 @@ struct Shared {
     process: Mutex<Child>,
     machines: Arc<Machines>,
     next: AtomicU32,
+    /// Once it has begun.
+    ids: OnceLock<Ids>,
 }
 
 #[derive(Default)]
@@ -56,7 +60,21 @@ impl Engine {
     /// # Errors
     /// When the host lacks something of it.
     pub(crate) fn begin(&self, setup: Setup) -> Result<(), Fault> {
-        self.order(&Order::Begin(setup))
+        let ids = setup.ids;
+        self.order(&Order::Begin(setup))?;
+        let ids = match ids {
+            Ids::Delegated(_) => {
+                // There are hosts where the programs may not do what they are for; one id is left then, as `doctor` tells.
+                let mapped = host::Ranges::of_this_user().map(self.launcher_pid());
+                let ids = if mapped.is_ok() { ids } else { Ids::Single };
+                self.order(&Order::Mapped(ids))?;
+                ids
+            }
+            Ids::Range(_) | Ids::Single => ids,
+        };
+        // An engine begins once.
+        let _ = self.shared.ids.set(ids);
+        Ok(())
     }
 
     /// Starts a launcher that can make nothing yet.
@@ -70,8 +88,26 @@ impl Engine {
         let handler = Box::new(LauncherHandler { machines: Arc::clone(&machines) });
         let launcher = Arc::new(Link::new("launcher", ours, 1, handler).doing("reach the launcher")?);
         poller::watch(&launcher).doing("watch the launcher")?;
-        let shared = Shared { launcher, process: Mutex::new(process), machines, next: AtomicU32::new(1) };
+        let process = Mutex::new(process);
+        let shared = Shared { launcher, process, machines, next: AtomicU32::new(1), ids: OnceLock::new() };
         Ok(Engine { shared: Arc::new(shared) })
+    }
+
+    /// Starts a launcher that makes no machines, but can do with files whatever this user and all ids that are the user's
+    /// can do together.
+    ///
+    /// # Errors
+    /// When it cannot be started, or the ids cannot be mapped.
+    pub(crate) fn over_files() -> Result<Engine, Fault> {
+        let engine = Engine::idle()?;
+        engine.order(&Order::Separate)?;
+        host::Ranges::of_this_user().map(engine.launcher_pid())?;
+        Ok(engine)
+    }
+
+    /// Which ids its machines have.
+    pub(crate) fn ids(&self) -> Ids {
+        self.shared.ids.get().copied().unwrap_or(Ids::Single)
     }
 
     /// A number that no fabric or machine of this engine has.

@@ -2,8 +2,10 @@
 
 mod doctor;
 mod mask;
+mod ranges;
 
 pub use doctor::{Examination, Finding, Options, State, examine};
+pub(crate) use ranges::Ranges;
 
 use crate::engine::Engine;
 use rustix::process::{getgid, getuid};
@@ -78,18 +80,26 @@ fn is_root() -> bool {
     getuid().is_root() && getgid().is_root()
 }
 
-/// The home folder of this user, as passwd(5) has it: an ordinary user may read what is in it, and its modes say little.
-fn own_home() -> Option<String> {
+/// This user's line of passwd(5), taken apart.
+fn own_account() -> Option<Vec<String>> {
     let uid = getuid().as_raw();
     let text = fs::read_to_string("/etc/passwd").ok()?;
     let mut accounts = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
     let found = accounts.find(|fields| fields.get(2).and_then(|id| id.parse().ok()) == Some(uid))?;
-    Some((*found.get(5)?).to_owned())
+    Some(found.into_iter().map(str::to_owned).collect())
+}
+
+/// The home folder of this user: an ordinary user may read what is in it, and its modes say little.
+fn own_home() -> Option<String> {
+    own_account()?.into_iter().nth(5)
 }
 
 /// The ids that machines get.
 fn ids() -> Result<Ids, Fault> {
-    Ok(if is_root() { Ids::Range(free_ids()?) } else { Ids::Single })
+    Ok(match is_root() {
+        true => Ids::Range(free_ids()?),
+        false => Ranges::of_this_user().count().map_or(Ids::Single, Ids::Delegated),
+    })
 }
 
 /// What the cgroups of a launcher are called: whoever sweeps can tell whether its keeper still lives. A keeper may have
@@ -110,6 +120,11 @@ fn start_time(pid: u32) -> io::Result<u64> {
 }
 
 fn free_ids() -> Result<u32, Fault> {
+    Ok(above(&taken_ids()?))
+}
+
+/// All ids that some user has been given.
+fn taken_ids() -> Result<Vec<(u64, u64)>, Fault> {
     let mut taken = Vec::new();
     for file in ["/etc/subuid", "/etc/subgid"] {
         match fs::read_to_string(file) {
@@ -118,7 +133,7 @@ fn free_ids() -> Result<u32, Fault> {
             Err(error) => return Err(Fault::system("read", &error).at(file)),
         }
     }
-    Ok(above(&taken))
+    Ok(taken)
 }
 
 fn range(line: &str) -> Option<(u64, u64)> {

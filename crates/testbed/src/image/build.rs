@@ -8,7 +8,7 @@ use std::io::{Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use testbed_agent::agent::Exit;
-use testbed_agent::launch::{self, Order, Root, Upper};
+use testbed_agent::launch::{self, IDS, Ids, Order, Root, Upper};
 use testbed_agent::{Doing as _, Fault, FaultKind};
 
 /// Something to be run in a machine whose changes become a layer.
@@ -47,6 +47,11 @@ pub trait Builder {
     /// The machine could not be made, or the deadline passed ([`FaultKind::Timeout`]). That the program fails is told
     /// by its [`Exit`].
     fn run(&self, job: &Job<'_>, log: &mut dyn Write) -> Result<Exit, Fault>;
+
+    /// How many ids the files of its machines can have, if it knows.
+    fn ids(&self) -> Option<u32> {
+        None
+    }
 }
 
 /// Builds in machines of an engine.
@@ -69,6 +74,14 @@ const STOP: Duration = Duration::from_secs(60);
 const NAME: &str = "builder";
 
 impl Builder for EngineBuilder {
+    fn ids(&self) -> Option<u32> {
+        Some(match self.engine.ids() {
+            Ids::Range(_) => IDS,
+            Ids::Delegated(count) => count,
+            Ids::Single => 1,
+        })
+    }
+
     fn run(&self, job: &Job<'_>, log: &mut dyn Write) -> Result<Exit, Fault> {
         let text = |path: &Path| {
             let invalid = || Fault::new(FaultKind::Invalid, "use a folder whose name is not UTF-8");

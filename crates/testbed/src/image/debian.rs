@@ -4,6 +4,7 @@ use super::build::{Builder, Job, WayOut};
 use super::key::Inputs;
 use super::resolve::{Options, Report};
 use super::sources::{self, Archive};
+use crate::engine::hands::Hands;
 use std::path::{Path, PathBuf};
 use testbed_agent::{Doing as _, Fault, FaultKind};
 
@@ -68,6 +69,7 @@ impl Recipe {
         builder: &dyn Builder,
         options: &Options,
         report: &mut Report<'_, '_>,
+        hands: &Hands,
     ) -> Result<(), Fault> {
         let sources: Vec<String> =
             self.archives.iter().map(|archive| format!("{} {}", archive.uri, archive.suite)).collect();
@@ -96,7 +98,7 @@ impl Recipe {
         let shown = upper.display().to_string();
         std::fs::rename(upper.join(ROOT.trim_start_matches('/')), &tree)
             .doing_to("take the tree from", &shown)?;
-        super::store::remove_tree(&upper)?;
+        hands.remove(&upper)?;
         std::fs::rename(&tree, &upper).doing_to("take the tree from", &shown)
     }
 }

@@ -1,12 +1,13 @@
 //! What files and hosts are, for the keys of layers, without reading more than is needed.
 
 use super::key::Inputs;
-use super::tree::walk;
+
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use testbed_agent::layers::walk;
 use testbed_agent::{Doing as _, Fault};
 
 /// Where distributions note what is installed. What changes the host's root changes one of these.

@@ -2,13 +2,11 @@
 
 use super::compression::decompressed;
 use super::imported::Imported;
-use super::key::{Inputs, hex};
+use super::key::hex;
 use super::layering::Layering;
-use super::merged::Merged;
 use super::oci::Layout;
 use super::resolve::{Progress, Resolved};
 use super::store::Store;
-use super::unpack::{MOST_BYTES, Whiteouts, unpack};
 use super::workplace::Workplace;
 use crate::spec::{TAR_SUFFIXES, is_image_name};
 use sha2::{Digest as _, Sha256};
@@ -17,6 +15,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::{Instant, SystemTime};
+use testbed_agent::layers::{MOST_BYTES, Whiteouts};
 use testbed_agent::{Doing as _, Fault, FaultKind};
 
 /// The longest name, in characters.
@@ -55,8 +54,9 @@ impl Store {
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Imported, Fault> {
         check_name(name)?;
-        let workplace = Workplace::make(&self.path.join("tmp"))?;
-        let mut layering = Layering { store: self, image: name, base: name.to_owned(), progress };
+        let workplace = Workplace::make(&self.path.join("tmp"), self.hands())?;
+        let ids = self.hands().ids();
+        let mut layering = Layering { store: self, image: name, base: name.to_owned(), ids, progress };
         let (resolved, source) = match source {
             Source::Path(path) => {
                 let shown = path.display().to_string();
@@ -128,15 +128,15 @@ fn archive(
     let (started, step) = (Instant::now(), format!("unpack {shown}"));
     (layering.progress)(Progress::Building { image: layering.image, step: &step });
     let mut reader = Whole::new(decompressed(reader).map_err(|error| unreadable(&error).at(shown))?);
-    let layer = Merged::open(&tree, []).doing("open a layer")?;
-    unpack(&mut reader, &layer, Whiteouts::Plain)?;
+    let hands = layering.store.hands();
+    hands.unpack(&mut reader, hands.target(tree.clone(), Vec::new()), Whiteouts::Plain)?;
     let digest = reader.end().map_err(|fault| fault.at(shown))?;
     let layout = Layout::find(&tree).map_err(|fault| fault.at(shown))?;
     (layering.progress)(Progress::Built { image: layering.image, step: &step, took: started.elapsed() });
     if let Some(layout) = layout {
         return layering.layout(layout);
     }
-    let mut inputs = Inputs::of("archive", None);
+    let mut inputs = layering.inputs("archive", None);
     inputs.add(digest);
     let mut resolved = Resolved::default();
     // What there was to tell is told.

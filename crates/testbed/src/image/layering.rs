@@ -1,19 +1,16 @@
 //! Layers put on one another in the store, and bases that come finished: a folder, a tar, an OCI image.
 
 use super::compression::decompressed;
-use super::copy::copy_in;
 use super::identity::{add_folder_versions, add_version};
 use super::key::{Inputs, Key};
-use super::merged::{Attributes, Merged};
 use super::oci::Layout;
 use super::resolve::{Progress, Report, Resolved};
 use super::store::{Store, Wanted};
-use super::unpack::{Whiteouts, unpack};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 use testbed_agent::launch::IDS;
+use testbed_agent::layers::{Whiteouts, Work};
 use testbed_agent::{Doing as _, Fault, FaultKind};
 
 /// What puts layers on one another, for one image.
@@ -23,10 +20,21 @@ pub(super) struct Layering<'a, 'p> {
     pub(super) image: &'a str,
     /// Its base as people write it.
     pub(super) base: String,
+    /// How many ids files in layers can have.
+    pub(super) ids: u32,
     pub(super) progress: &'a mut (dyn FnMut(Progress<'_>) + 'p),
 }
 
 impl Layering<'_, '_> {
+    /// What goes into the key of every layer: where fewer ids are to be had, layers are others.
+    pub(super) fn inputs(&self, kind: &str, below: Option<&Key>) -> Inputs {
+        let mut inputs = Inputs::of(kind, below);
+        if self.ids != IDS {
+            inputs.add("ids").number(u64::from(self.ids));
+        }
+        inputs
+    }
+
     /// Puts a layer on top, building it first if there is none.
     pub(super) fn layer(
         &mut self,
@@ -51,18 +59,15 @@ impl Layering<'_, '_> {
 
     /// A folder that holds a root file system.
     pub(super) fn folder(&mut self, source: &Path) -> Result<Resolved, Fault> {
-        let mut inputs = Inputs::of("folder", None);
+        let hands = self.store.hands();
+        let mut inputs = self.inputs("folder", None);
         inputs.add(source.as_os_str().as_bytes());
         add_folder_versions(&mut inputs, source)?;
         let mut resolved = Resolved::default();
         let step = format!("copy {}", source.display());
         self.layer(inputs.key(), &step, &mut resolved, &mut |folder, _, _| {
-            let shown = source.display().to_string();
-            let top = source.metadata().doing_to("read", &shown)?;
-            let layer = Merged::open(&folder.join("upper"), []).doing("open a layer")?;
-            copy_in(source, &layer, Path::new("/"), &|metadata| inside(metadata, &top))
-                .doing_to("copy", &shown)?;
-            Ok(())
+            let target = hands.target(folder.join("upper"), Vec::new());
+            hands.work(Work::CopyRoot(target, source.to_owned()), Vec::new()).map(drop)
         })?;
         Ok(resolved)
     }
@@ -70,15 +75,17 @@ impl Layering<'_, '_> {
     /// A tar file that holds one.
     pub(super) fn tar(&mut self, archive: &Path) -> Result<Resolved, Fault> {
         let shown = archive.display().to_string();
-        let mut inputs = Inputs::of("tar", None);
+        let hands = self.store.hands();
+        let mut inputs = self.inputs("tar", None);
         inputs.add(archive.as_os_str().as_bytes());
         add_version(&mut inputs, &archive.metadata().doing_to("read", &shown)?);
         let mut resolved = Resolved::default();
         let step = format!("unpack {shown}");
         self.layer(inputs.key(), &step, &mut resolved, &mut |folder, _, _| {
             let file = std::fs::File::open(archive).doing_to("open", &shown)?;
-            let layer = Merged::open(&folder.join("upper"), []).doing("open a layer")?;
-            unpack(decompressed(file).doing_to("read", &shown)?, &layer, Whiteouts::Plain)?;
+            let mut bytes = decompressed(file).doing_to("read", &shown)?;
+            let target = hands.target(folder.join("upper"), Vec::new());
+            hands.unpack(&mut bytes, target, Whiteouts::Plain)?;
             if Layout::is_in(&folder.join("upper")) {
                 let what = "use an image of layers as a root file system";
                 return Err(Fault::new(FaultKind::Image, what).at(&shown).hint(format!(
@@ -94,15 +101,15 @@ impl Layering<'_, '_> {
     pub(super) fn layout(&mut self, layout: Layout) -> Result<Resolved, Fault> {
         let mut resolved = Resolved::default();
         for blob in &layout.layers {
-            let mut inputs = Inputs::of("oci", resolved.guard.top().map(|meta| &meta.key));
+            let hands = self.store.hands();
+            let mut inputs = self.inputs("oci", resolved.guard.top().map(|meta| &meta.key));
             inputs.add(&blob.sha256);
             let step = format!("unpack layer {}", &blob.sha256[..12]);
             self.layer(inputs.key(), &step, &mut resolved, &mut |folder, below, _| {
-                let layer =
-                    Merged::open(&folder.join("upper"), below.guard.paths().iter().map(PathBuf::as_path))
-                        .doing("open a layer")?;
+                let target = hands.target(folder.join("upper"), below.guard.paths());
                 layout.read_layer(blob, |bytes| {
-                    unpack(decompressed(bytes).doing("read a layer of the image")?, &layer, Whiteouts::Oci)
+                    let mut bytes = decompressed(bytes).doing("read a layer of the image")?;
+                    hands.unpack(&mut bytes, target, Whiteouts::Oci)
                 })
             })?;
         }
@@ -110,21 +117,5 @@ impl Layering<'_, '_> {
         resolved.workdir = layout.workdir;
         resolved.user = layout.user;
         Ok(resolved)
-    }
-}
-
-/// Whose a file of a folder is inside: root's if it belongs to whoever owns the folder itself, so that a tree that a
-/// user unpacked is a system; as it is otherwise, and nobody's if machines have no such id.
-fn inside(metadata: &std::fs::Metadata, top: &std::fs::Metadata) -> Attributes {
-    const NOBODY: u32 = 65534;
-    let id = |id: u32, top: u32| match id {
-        id if id == top => 0,
-        id if id < IDS => id,
-        _ => NOBODY,
-    };
-    Attributes {
-        mode: metadata.mode() & 0o7777,
-        uid: id(metadata.uid(), top.uid()),
-        gid: id(metadata.gid(), top.gid()),
     }
 }

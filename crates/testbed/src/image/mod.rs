@@ -10,7 +10,6 @@
 
 mod build;
 mod compression;
-mod copy;
 mod debian;
 mod files;
 mod identity;
@@ -18,15 +17,11 @@ mod import;
 mod imported;
 mod key;
 mod layering;
-mod merged;
 mod oci;
-pub(crate) mod opaque;
 mod proxy;
 mod resolve;
 mod sources;
 mod store;
-mod tree;
-mod unpack;
 mod workplace;
 
 pub(crate) use debian::archives as debian_archives;

@@ -2,19 +2,19 @@
 
 use super::build::{Builder, Job, WayOut};
 use super::debian::Recipe;
+use super::files;
 use super::identity::add_host;
-use super::key::Inputs;
 use super::layering::Layering;
-use super::merged::Merged;
 use super::oci::Layout;
 use super::proxy::SiteProxy;
+use super::sources;
 use super::store::{Layers, Store};
-use super::{files, sources, store};
 use crate::spec::{Base, Deadlines, Image, Step, Testbed};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use testbed_agent::layers::Work;
 use testbed_agent::{Doing as _, Fault, FaultKind};
 
 /// What building depends on beside the file: the library reads no environment.
@@ -123,8 +123,9 @@ pub(super) struct Report<'a, 'p> {
     tail: Vec<u8>,
 }
 
-const ONE_ID: &str = "an ordinary user's machines have one id: what gives files to others, as some packages do, fails in \
-                      them. Build it as root, or take a finished image: a tar, a folder, an OCI layout";
+const ONE_ID: &str = "your machines have one id: what gives files to others, as some packages do, fails in them. `testbed \
+                      doctor` says how to get more; or build it as root, or take a finished image: a tar, a folder, an OCI \
+                      layout";
 
 /// How much of a failed builder's output a fault carries, in bytes.
 const TAIL: usize = 16 * 1024;
@@ -159,7 +160,7 @@ impl<'a, 'p> Report<'a, 'p> {
             Ok(exit) => {
                 let what = format!("{what}: it ended with status {}", exit.shell_code());
                 let fault = Fault::new(FaultKind::Image, what).log(log);
-                Err(if rustix::process::geteuid().is_root() { fault } else { fault.hint(ONE_ID) })
+                Err(if builder.ids() == Some(1) { fault.hint(ONE_ID) } else { fault })
             }
             Err(mut fault) => {
                 fault.operation = format!("{what}: {}", fault.operation);
@@ -199,20 +200,20 @@ impl Resolver<'_, '_> {
             store: self.store,
             image: image.name(),
             base: base_name(image, self.testbed),
+            ids: self.builder.ids().unwrap_or_else(|| self.store.hands().ids()),
             progress: &mut *self.progress,
         }
     }
 
     fn debian(&mut self, image: &Image, codename: &str) -> Result<Resolved, Fault> {
         let recipe = Recipe::find(codename, self.options)?;
-        let mut inputs = Inputs::of("debian", None);
+        let mut inputs = self.layering(image).inputs("debian", None);
         recipe.add_inputs(&mut inputs);
         let mut resolved = Resolved::default();
-        let (builder, options) = (self.builder, self.options);
+        let (builder, options, hands) = (self.builder, self.options, self.store.hands());
         let step = format!("build debian:{codename}");
         self.layering(image).layer(inputs.key(), &step, &mut resolved, &mut |folder, _, report| {
-            recipe.build(folder, builder, options, report)?;
-            Ok(())
+            recipe.build(folder, builder, options, report, hands)
         })?;
         Ok(resolved)
     }
@@ -223,11 +224,11 @@ impl Resolver<'_, '_> {
             Step::Files(_) => "files",
             Step::Run(_) => "run",
         };
-        let mut inputs = Inputs::of(kind, resolved.guard.top().map(|meta| &meta.key));
+        let mut inputs = self.layering(image).inputs(kind, resolved.guard.top().map(|meta| &meta.key));
         if resolved.host && resolved.guard.top().is_none() {
             add_host(&mut inputs)?;
         }
-        let (builder, options) = (self.builder, self.options);
+        let (builder, options, hands) = (self.builder, self.options, self.store.hands());
         match step {
             Step::Files(entries) => {
                 files::add_inputs(&mut inputs, entries)?;
@@ -236,9 +237,11 @@ impl Resolver<'_, '_> {
                 self.layering(image).layer(inputs.key(), &what, resolved, &mut |folder, below, _| {
                     let mut layers = below.guard.paths();
                     layers.extend(below.host.then(|| PathBuf::from("/")));
-                    let layer = Merged::open(&folder.join("upper"), layers.iter().map(PathBuf::as_path))
-                        .doing("open a layer")?;
-                    files::put(&layer, entries)?;
+                    let target = hands.target(folder.join("upper"), layers);
+                    // One after another: each order to a launcher has its limit.
+                    for put in files::puts(entries, &folder.join("work"))? {
+                        hands.work(Work::Put(target.clone(), vec![put]), Vec::new())?;
+                    }
                     Ok(())
                 })
             }
@@ -251,7 +254,8 @@ impl Resolver<'_, '_> {
                 let mut program = words(&["/bin/sh", "-c", STEP, "sh", "/bin/sh", "-c", PACKAGES, "sh"]);
                 program.extend(packages.iter().cloned());
                 self.layering(image).layer(inputs.key(), &what, resolved, &mut |folder, below, report| {
-                    run(folder, below, &program, builder, options, report, &what)
+                    run(folder, below, &program, builder, options, report, &what)?;
+                    hands.remove(&folder.join("upper").join(DOWNLOADS))
                 })
             }
             Step::Run(text) => {
@@ -303,9 +307,7 @@ fn run(
         network: Some(WayOut { site: &options.proxy, mirrors: &options.mirrors()? }),
         deadline: options.deadline(),
     };
-    report.run(builder, &job, what)?;
-    store::remove_tree(&upper.join(DOWNLOADS))?;
-    Ok(())
+    report.run(builder, &job, what)
 }
 
 /// The root folder of a machine is that of its upper layer: it must be as the image has it.

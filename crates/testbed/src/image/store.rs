@@ -16,6 +16,7 @@
 
 use super::key::{Key, NotAKey};
 use super::workplace::Workplace;
+use crate::engine::hands::Hands;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -25,6 +26,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use testbed_agent::layers::Work;
 use testbed_agent::{Doing as _, Fault, FaultKind};
 
 /// The arrangement that this build writes.
@@ -34,6 +36,7 @@ const FORMAT: u32 = 1;
 #[derive(Clone, Debug)]
 pub struct Store {
     pub(super) path: PathBuf,
+    hands: Hands,
 }
 
 /// What is known about a layer; `meta.json`.
@@ -120,7 +123,7 @@ impl Store {
     /// # Errors
     /// The folder cannot be made or written, or its `format` is newer than this build knows.
     pub fn open(path: impl Into<PathBuf>) -> Result<Store, Fault> {
-        let store = Store { path: path.into() };
+        let store = Store { path: path.into(), hands: Hands::default() };
         let shown = store.path.display().to_string();
         private_folder(&store.path).doing_to("make the layer store", &shown)?;
         for part in ["layers", "locks", "images", "tmp"] {
@@ -134,6 +137,11 @@ impl Store {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What writes, measures and removes layers.
+    pub(super) fn hands(&self) -> &Hands {
+        &self.hands
     }
 
     fn settle_format(&self) -> Result<(), Fault> {
@@ -169,10 +177,10 @@ impl Store {
             match Key::try_from(name) {
                 Ok(key) => {
                     if let Some(_lock) = self.try_exclusive(&key)? {
-                        remove_tree(&self.temporary(&key))?;
+                        self.hands.remove(&self.temporary(&key))?;
                     }
                 }
-                Err(NotAKey(name)) => Workplace::sweep(&self.path.join("tmp").join(name))?,
+                Err(NotAKey(name)) => Workplace::sweep(&self.path.join("tmp").join(name), &self.hands)?,
             }
         }
         Ok(())
@@ -262,7 +270,7 @@ impl Store {
         build: &mut dyn FnMut(&Path) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         let temporary = self.temporary(&wanted.key);
-        remove_tree(&temporary)?;
+        self.hands.remove(&temporary)?;
         let shown = temporary.display().to_string();
         let work = temporary.join("work");
         let upper = temporary.join("upper");
@@ -277,14 +285,14 @@ impl Store {
         };
         prepare().doing_to("make a folder for a layer", &shown)?;
         let publish = || -> Result<(), Fault> {
-            remove_tree(&work)?;
+            self.hands.remove(&work)?;
             std::fs::rename(&upper, temporary.join("root")).doing_to("finish a layer", &shown)?;
             let meta = Meta {
                 key: wanted.key.clone(),
                 base: wanted.base.to_owned(),
                 step: wanted.step.clone(),
                 below: wanted.below.clone(),
-                size: super::tree::seal(&temporary.join("root"))?,
+                size: self.hands.work(Work::Seal(temporary.join("root")), Vec::new())?,
                 built: SystemTime::now()
                     .duration_since(SystemTime::UNIX_EPOCH)
                     .map_or(0, |age| age.as_secs()),
@@ -297,7 +305,7 @@ impl Store {
         let result = build(&temporary).and_then(|()| publish());
         if result.is_err() {
             // The first fault is the one to tell; what stays is swept by the next command.
-            let _ = remove_tree(&temporary);
+            let _ = self.hands.remove(&temporary);
         }
         result
     }
@@ -442,12 +450,12 @@ impl Store {
             }
         }
         let temporary = self.temporary(key);
-        remove_tree(&temporary)?;
+        self.hands.remove(&temporary)?;
         match std::fs::rename(self.layer(key), &temporary) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
             other => other.doing_to("remove a layer", self.layer(key).display().to_string())?,
         }
-        remove_tree(&temporary)?;
+        self.hands.remove(&temporary)?;
         Ok(true)
     }
 }
@@ -510,19 +518,6 @@ pub(super) fn names(folder: &Path) -> Result<Vec<String>, Fault> {
         names.extend(entry.doing_to("read", &shown)?.file_name().into_string());
     }
     Ok(names)
-}
-
-/// Removes a folder with all in it; one that is not there is fine.
-pub(super) fn remove_tree(path: &Path) -> Result<(), Fault> {
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            // An ordinary user must open folders first that overlay or the image has closed.
-            super::tree::open_folders(path).and_then(|()| std::fs::remove_dir_all(path))
-        }
-        other => other,
-    }
-    .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
-    .doing_to("remove", path.display().to_string())
 }
 
 impl From<NotAKey> for Fault {

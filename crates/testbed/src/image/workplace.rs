@@ -1,6 +1,7 @@
 //! A folder of the store for what is no layer yet.
 
-use super::store::{private_folder, remove_tree};
+use super::store::private_folder;
+use crate::engine::hands::Hands;
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
 use std::fs::File;
 use std::io;
@@ -17,13 +18,15 @@ const PREFIX: &str = "import-";
 #[derive(Debug)]
 pub(super) struct Workplace {
     path: PathBuf,
+    /// What removes it.
+    hands: Hands,
     /// Held for its lock.
     _lock: File,
 }
 
 impl Workplace {
     /// A new one in this folder.
-    pub(super) fn make(temporary: &Path) -> Result<Workplace, Fault> {
+    pub(super) fn make(temporary: &Path, hands: &Hands) -> Result<Workplace, Fault> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let doing = "make a folder for an import";
         loop {
@@ -36,7 +39,7 @@ impl Workplace {
             private_folder(&path).doing_to(doing, &shown)?;
             // One who sweeps may have been faster than the lock.
             match lock(&path) {
-                Ok(Some(lock)) => return Ok(Workplace { path, _lock: lock }),
+                Ok(Some(lock)) => return Ok(Workplace { path, hands: hands.clone(), _lock: lock }),
                 Ok(None) => {}
                 Err(error) => return Err(Fault::system(doing, &error).at(shown)),
             }
@@ -48,13 +51,13 @@ impl Workplace {
     }
 
     /// Removes a folder in which nobody works any more, if it is one of these.
-    pub(super) fn sweep(path: &Path) -> Result<(), Fault> {
+    pub(super) fn sweep(path: &Path, hands: &Hands) -> Result<(), Fault> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if !name.starts_with(PREFIX) {
             return Ok(());
         }
         match lock(path).doing_to("lock", path.display().to_string())? {
-            Some(_lock) => remove_tree(path),
+            Some(_lock) => hands.remove(path),
             None => Ok(()),
         }
     }
@@ -63,7 +66,7 @@ impl Workplace {
 impl Drop for Workplace {
     fn drop(&mut self) {
         // What stays is swept by the next command.
-        let _ = remove_tree(&self.path);
+        let _ = self.hands.remove(&self.path);
     }
 }
 

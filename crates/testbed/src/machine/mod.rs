@@ -3,7 +3,6 @@
 mod command;
 mod copy;
 mod files;
-pub(crate) mod tree;
 mod upper;
 mod wait;
 

@@ -127,7 +127,7 @@ impl Prober {
     }
 
     fn is_root(&self) -> bool {
-        self.ids != Ids::Single
+        !self.ids.is_ordinary()
     }
 }
 
@@ -138,7 +138,7 @@ impl Prober {
 pub fn examine(options: &Options) -> Result<Examination, Fault> {
     let prober = Prober { engine: Engine::idle()?, ids: ids()? };
     let mut findings = kernel::examine(&prober);
-    findings.extend(rights::examine(&prober));
+    findings.push(rights::examine(&prober));
     findings.extend(limits::examine(&prober)?);
     findings.extend(networks::examine(&prober));
     findings.extend(storage::examine(&prober, options));

@@ -1,15 +1,18 @@
-//! Walking trees of the store.
+//! Layers as they are stored.
 
+use crate::{Doing as _, Fault};
 use rustix::fs::{CWD, OFlags, XattrFlags};
 use std::collections::HashSet;
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
-use testbed_agent::{Doing as _, Fault};
 
 /// Calls `visit` for all in a folder, not following links: parents first, names in order.
-pub(super) fn walk<E: From<io::Error>>(
+///
+/// # Errors
+/// Those of reading it, and of `visit`.
+pub fn walk<E: From<io::Error>>(
     folder: &Path,
     visit: &mut dyn FnMut(&Path, &Metadata) -> Result<(), E>,
 ) -> Result<(), E> {

@@ -26,18 +26,20 @@ const PIECE: usize = 256 * 1024;
 const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Something in a tree.
-pub(crate) struct Entry<'a> {
+pub struct Entry<'a> {
     /// Where, from the tree's root.
-    pub(crate) path: &'a Path,
+    pub path: &'a Path,
     /// The folder that it is in.
-    pub(crate) folder: BorrowedFd<'a>,
+    pub folder: BorrowedFd<'a>,
     /// Its name there.
-    pub(crate) name: &'a CStr,
-    pub(crate) stat: Stat,
+    pub name: &'a CStr,
+    /// What it is.
+    pub stat: Stat,
 }
 
 impl Entry<'_> {
-    pub(crate) fn kind(&self) -> FileType {
+    /// Its kind.
+    pub fn kind(&self) -> FileType {
         FileType::from_raw_mode(self.stat.st_mode)
     }
 
@@ -46,7 +48,7 @@ impl Entry<'_> {
     }
 
     /// It says that a lower layer's entry of this name is gone.
-    pub(crate) fn is_whiteout(&self) -> bool {
+    pub fn is_whiteout(&self) -> bool {
         self.kind() == FileType::CharacterDevice && self.stat.st_rdev == 0
     }
 }
@@ -55,7 +57,7 @@ impl Entry<'_> {
 ///
 /// # Errors
 /// Those of the file system and of `visit`.
-pub(crate) fn walk(
+pub fn walk(
     root: BorrowedFd<'_>,
     visit: &mut dyn FnMut(&Entry<'_>) -> Result<bool, Errno>,
 ) -> Result<(), Errno> {
@@ -110,7 +112,7 @@ fn names(folder: BorrowedFd<'_>) -> Result<Vec<CString>, Errno> {
 ///
 /// # Errors
 /// Those of the file system; `ENOSPC` when the target is too small.
-pub(crate) fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
+pub fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
     let source = openat(from, c".", FOLDER, Mode::empty())?;
     let target = openat(to, c".", FOLDER, Mode::empty())?;
     let stat = rustix::fs::fstat(&source)?;

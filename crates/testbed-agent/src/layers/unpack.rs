@@ -2,23 +2,24 @@
 
 use super::merged::{Attributes, Merged, Place};
 use super::opaque;
+use crate::{Doing as _, Fault, FaultKind};
 use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use rustix::fs::{Timespec, Timestamps, XattrFlags};
+use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use tar::{Archive, Entry, EntryType};
-use testbed_agent::{Doing as _, Fault, FaultKind};
 
 /// The most entries of one archive.
 const MOST_ENTRIES: u64 = 5_000_000;
 /// The most bytes of all files of one archive: what expands to more is no root file system, but an attack.
-pub(super) const MOST_BYTES: u64 = 64 << 30;
+pub const MOST_BYTES: u64 = 64 << 30;
 
 /// Whether names that begin with `.wh.` are files or say what is missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Whiteouts {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Whiteouts {
     /// They are files.
     Plain,
     /// They say what the layer hides (OCI image layer specification, "Whiteouts").
@@ -28,7 +29,10 @@ pub(super) enum Whiteouts {
 /// Unpacks a tar archive into a layer.
 ///
 /// Owners, modes, times, links and file capabilities are kept. Devices are left out: machines have their own.
-pub(super) fn unpack(archive: impl Read, layer: &Merged, whiteouts: Whiteouts) -> Result<(), Fault> {
+///
+/// # Errors
+/// What the archive says cannot be, or the system refuses.
+pub fn unpack(archive: impl Read, layer: &Merged, whiteouts: Whiteouts) -> Result<(), Fault> {
     let mut archive = Archive::new(archive);
     let mut unpacker = Unpacker { layer, whiteouts, folders: Vec::new(), bytes: 0 };
     let entries = archive.entries().map_err(|error| damaged(&error))?;

@@ -22,20 +22,23 @@ const MOST_LINKS: usize = 40;
 const DEEPEST: usize = 512;
 
 /// A layer that is being written, and what lies below it.
-pub(super) struct Merged {
+pub struct Merged {
     own: OwnedFd,
     /// Top first.
     below: Vec<OwnedFd>,
-    /// Owners can be set.
-    owners: bool,
+    /// So many ids can own what is in it, from 0 on. With one, all is the user's who writes it.
+    ids: u32,
 }
 
 /// Who owns what is made, and what may be done with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Attributes {
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
+pub struct Attributes {
+    /// Permission bits.
+    pub mode: u32,
+    /// The owner, as inside.
+    pub uid: u32,
+    /// The group, as inside.
+    pub gid: u32,
 }
 
 impl Attributes {
@@ -58,16 +61,17 @@ impl Place {
 }
 
 impl Merged {
-    pub(super) fn open<'a>(own: &Path, below: impl IntoIterator<Item = &'a Path>) -> io::Result<Merged> {
+    /// Opens a layer's folder, and those of the layers below it, top first. `ids` is how many owners this process can give
+    /// files to.
+    ///
+    /// # Errors
+    /// Those of openat(2).
+    pub fn open<'a>(own: &Path, below: impl IntoIterator<Item = &'a Path>, ids: u32) -> io::Result<Merged> {
         let open = |path: &Path| -> io::Result<OwnedFd> {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?)
         };
-        Ok(Merged {
-            own: open(own)?,
-            below: below.into_iter().map(open).collect::<io::Result<_>>()?,
-            owners: rustix::process::geteuid().is_root(),
-        })
+        Ok(Merged { own: open(own)?, below: below.into_iter().map(open).collect::<io::Result<_>>()?, ids })
     }
 
     pub(super) fn has_below(&self) -> bool {
@@ -198,8 +202,8 @@ impl Merged {
 
     /// Sets owner and mode of an open file or folder. The owner first: a change of it clears the setuid bits.
     pub(super) fn set(&self, file: BorrowedFd<'_>, attributes: Attributes) -> io::Result<()> {
-        if self.owners {
-            let (uid, gid) = owners(attributes)?;
+        if self.ids > 1 {
+            let (uid, gid) = owners(attributes, self.ids)?;
             rustix::fs::fchown(file, Some(uid), Some(gid))?;
         }
         Ok(rustix::fs::fchmod(file, Mode::from_raw_mode(attributes.mode & 0o7777))?)
@@ -258,10 +262,10 @@ impl Merged {
     }
 
     fn own_by_name(&self, place: &Place, attributes: Attributes) -> io::Result<()> {
-        if !self.owners {
+        if self.ids == 1 {
             return Ok(());
         }
-        let (uid, gid) = owners(attributes)?;
+        let (uid, gid) = owners(attributes, self.ids)?;
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         Ok(rustix::fs::chownat(&place.folder, &place.name, Some(uid), Some(gid), flags)?)
     }
@@ -400,13 +404,13 @@ fn attributes_of(stat: &Stat) -> Attributes {
 }
 
 /// Owners outside of a machine's range have no name inside.
-fn owners(attributes: Attributes) -> io::Result<(Uid, Gid)> {
-    let limit = testbed_agent::launch::IDS;
-    if attributes.uid >= limit || attributes.gid >= limit {
-        let what = format!("owner {}:{}: machines have the ids 0 to 65535", attributes.uid, attributes.gid);
+fn owners(attributes: Attributes, ids: u32) -> io::Result<(Uid, Gid)> {
+    let Attributes { uid, gid, .. } = attributes;
+    if uid >= ids || gid >= ids {
+        let what = format!("owner {uid}:{gid}: machines have the ids 0 to {}", ids - 1);
         return Err(io::Error::new(io::ErrorKind::InvalidData, what));
     }
-    Ok((Uid::from_raw(attributes.uid), Gid::from_raw(attributes.gid)))
+    Ok((Uid::from_raw(uid), Gid::from_raw(gid)))
 }
 
 fn remove_folder(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {

@@ -2,7 +2,9 @@
 
 use super::merged::{Attributes, Merged};
 use super::opaque;
-use super::tree::walk;
+use super::seal::walk;
+use crate::launch::IDS;
+use crate::{Doing as _, Fault};
 use rustix::fd::AsFd as _;
 use rustix::fs::{XattrFlags, lgetxattr, llistxattr};
 use std::collections::HashMap;
@@ -33,6 +35,29 @@ pub(super) fn copy_in(
         })?;
     }
     Ok(())
+}
+
+/// Copies a folder that is a whole root file system.
+pub(super) fn copy_root(source: &Path, layer: &Merged) -> Result<(), Fault> {
+    let shown = source.display().to_string();
+    let top = source.metadata().doing_to("read", &shown)?;
+    copy_in(source, layer, Path::new("/"), &|metadata| inside(metadata, &top)).doing_to("copy", &shown)
+}
+
+/// Whose a file of a folder is inside: root's if it belongs to whoever owns the folder itself, so that a tree that a
+/// user unpacked is a system; as it is otherwise, and nobody's if machines have no such id.
+fn inside(metadata: &Metadata, top: &Metadata) -> Attributes {
+    const NOBODY: u32 = 65534;
+    let id = |id: u32, top: u32| match id {
+        id if id == top => 0,
+        id if id < IDS => id,
+        _ => NOBODY,
+    };
+    Attributes {
+        mode: metadata.mode() & 0o7777,
+        uid: id(metadata.uid(), top.uid()),
+        gid: id(metadata.gid(), top.gid()),
+    }
 }
 
 struct Copier<'a> {
