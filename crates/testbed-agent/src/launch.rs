@@ -16,6 +16,10 @@ pub struct Setup {
     pub ids: Ids,
     /// The cgroup v2 folder to make machines' folders in.
     pub cgroup: Option<String>,
+    /// Controllers of version 2 that this folder and the one above it have to pass on to machines' folders.
+    pub cgroup_controllers: Vec<String>,
+    /// Processes are in the folder above it, and have to go into one of their own before it can pass controllers on.
+    pub cgroup_occupied: bool,
     /// cgroup v1 folders to make machines' folders in, by controller.
     pub cgroup_v1: Vec<(Controller, String)>,
     /// What of the host a machine whose image is `host` must not see.

@@ -103,6 +103,8 @@ impl Cgroup {
 pub struct Hierarchies {
     /// Version 2.
     pub unified: Option<PathBuf>,
+    /// Where version 2 is mounted.
+    pub top: Option<PathBuf>,
     /// Version 1, by controller name (`memory`, `cpu`, `pids`, …).
     pub by_controller: Vec<(String, PathBuf)>,
 }
@@ -130,6 +132,7 @@ impl Hierarchies {
             match kind {
                 "cgroup2" => {
                     if let Some(path) = own_folder(groups, "", root, point) {
+                        found.top.get_or_insert_with(|| point.into());
                         found.unified.get_or_insert(path);
                     }
                 }

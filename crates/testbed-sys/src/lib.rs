@@ -7,6 +7,7 @@
 //! What `rustix` already offers safely is used from there; here stands what it lacks or what must be one step.
 
 pub mod cgroup;
+pub mod delegation;
 pub mod fdpass;
 pub mod mount;
 pub mod netlink;

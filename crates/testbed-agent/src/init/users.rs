@@ -71,7 +71,10 @@ fn find(wanted: &str, passwd: &str, group: &str) -> Result<User, Fault> {
 }
 
 fn unknown(what: &str, name: &str) -> Fault {
+    let file = if what == "user" { "/etc/passwd" } else { "/etc/group" };
     Fault::new(FaultKind::NotFound, format!("no {what} `{name}` in the machine"))
+        .at(file)
+        .hint(format!("the machine's {file} has no such {what}: take another image, or add it there"))
 }
 
 #[cfg(test)]
@@ -89,6 +92,10 @@ mod tests {
         assert_eq!(find("www-data:nogroup", PASSWD, GROUP).unwrap().gid, 65534);
         assert_eq!(find("1234:5", PASSWD, GROUP).unwrap().gid, 5);
         assert_eq!(find("0", "", "").unwrap(), User::root());
-        assert!(find("nobody-here", PASSWD, GROUP).is_err());
+        let missing = find("nobody-here", PASSWD, GROUP).unwrap_err();
+        assert!(missing.operation.contains("nobody-here"), "{missing}");
+        assert_eq!(missing.path.as_deref(), Some("/etc/passwd"));
+        let missing = find("root:nogroup-here", PASSWD, GROUP).unwrap_err();
+        assert_eq!(missing.path.as_deref(), Some("/etc/group"));
     }
 }

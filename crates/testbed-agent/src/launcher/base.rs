@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use testbed_agent::Doing as _;
 use testbed_agent::Fault;
 use testbed_agent::launch::{Controller, IDS, Ids, Mask, Masked, Setup};
+use testbed_sys::delegation;
 use testbed_sys::mount::{self, Alteration, NewFs};
 use testbed_sys::process::{self, Cloned, Namespaces, SingleThreaded, clone};
 use testbed_sys::userns::{self, IdMap};
@@ -46,6 +47,9 @@ enum Host {
     /// An ordinary user's: the kernel refuses `/` as a layer in a mount namespace that is not its own.
     Folders(Skeleton),
 }
+
+/// Where processes go that are in a folder which is to pass controllers on.
+const KEEPERS: &str = "testbed";
 
 /// A launcher that has left the host's user namespace, if it is to.
 pub(super) struct Separate {
@@ -102,6 +106,20 @@ impl Base {
             Some(ids) => Host::Whole(masked_host(ids.as_fd(), &setup)?),
             None => Host::Folders(Skeleton::make(&setup.mask, survey, setup.ids)?),
         };
+        let above = setup.cgroup.as_deref().and_then(|path| Path::new(path).parent());
+        let pass_on = |folder: &Path| {
+            delegation::pass_on(folder, &setup.cgroup_controllers)
+                .doing("pass cgroup controllers on")
+                .map_err(|f| f.at(folder.to_string_lossy()))
+        };
+        if let Some(above) = above.filter(|_| !setup.cgroup_controllers.is_empty()) {
+            if setup.cgroup_occupied {
+                delegation::clear(above, KEEPERS)
+                    .doing("move processes into a cgroup of their own")
+                    .map_err(|f| f.at(above.to_string_lossy()))?;
+            }
+            pass_on(above)?;
+        }
         let mut cgroup_paths = Vec::new();
         let mut open_group = |path: &String| -> Result<OwnedFd, Fault> {
             let path = PathBuf::from(path);
@@ -112,6 +130,7 @@ impl Base {
             group
         };
         let unified = setup.cgroup.as_ref().map(&mut open_group).transpose()?;
+        setup.cgroup.as_deref().map_or(Ok(()), |path| pass_on(Path::new(path)))?;
         let mut controllers = Vec::new();
         for (controller, path) in &setup.cgroup_v1 {
             controllers.push((*controller, open_group(path)?));

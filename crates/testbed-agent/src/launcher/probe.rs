@@ -49,6 +49,7 @@ fn idmapped(token: SingleThreaded, path: &str, ids: Ids) -> Result<(), Fault> {
 
 fn in_cgroup(token: SingleThreaded, path: &str, unified: bool) -> Result<(), Fault> {
     let folder = std::path::Path::new(path);
+    let was_there = folder.is_dir();
     make_group(folder).doing("make cgroup").map_err(|f| f.at(path))?;
     let result = (|| {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -57,8 +58,10 @@ fn in_cgroup(token: SingleThreaded, path: &str, unified: bool) -> Result<(), Fau
         let result = live_in(token, &group, unified);
         result.and(group.remove().doing("remove cgroup"))
     })();
-    // What cannot go now goes with the sweep of the next command.
-    let _ = std::fs::remove_dir(folder);
+    if !was_there {
+        // What cannot go now goes with the sweep of the next command.
+        let _ = std::fs::remove_dir(folder);
+    }
     result
 }
 

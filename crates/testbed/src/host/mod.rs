@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use testbed_agent::launch::{Controller, Ids, Setup};
 use testbed_agent::{Doing as _, Fault};
 use testbed_sys::cgroup::Hierarchies;
+use testbed_sys::delegation::{self, Place};
 
 /// Where the ids of machines begin on a host, unless `/etc/subuid` or `/etc/subgid` give some of them to a user: whoever
 /// owns the numbers of a machine can kill its processes. Far above what `useradd` hands out.
@@ -57,7 +58,6 @@ pub fn setup() -> Result<Setup, Fault> {
         let folder = path.join(&name);
         writable.then(|| folder.to_str().map(str::to_owned)).flatten()
     };
-    let cgroup = hierarchies.unified.as_deref().and_then(usable);
     let mut cgroup_v1 = Vec::new();
     for (controller, v1_name) in
         [(Controller::Memory, "memory"), (Controller::Cpu, "cpu"), (Controller::Pids, "pids")]
@@ -65,15 +65,32 @@ pub fn setup() -> Result<Setup, Fault> {
         let found = hierarchies.by_controller.iter().find(|(name, _)| name == v1_name);
         cgroup_v1.extend(found.and_then(|(_, path)| usable(path)).map(|path| (controller, path)));
     }
+    let place = groups(&hierarchies);
+    let cgroup = place.as_ref().and_then(|place| place.folder.join(&name).to_str().map(str::to_owned));
+    let (cgroup_controllers, cgroup_occupied) =
+        place.map(|place| (place.controllers, place.occupied)).unwrap_or_default();
     Ok(Setup {
         ids: ids()?,
         cgroup,
+        cgroup_controllers,
+        cgroup_occupied,
         cgroup_v1,
         mask: mask::entries(Path::new("/"), own_home().as_deref()).doing("look for the host's secrets")?,
         submounts: Vec::new(),
         tun: rustix::fs::access(c"/dev/net/tun", rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK)
             .is_ok(),
     })
+}
+
+/// The controllers that limits need.
+const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
+
+/// Where folders of version 2 can be made, with the controllers that version 1 does not have.
+fn groups(hierarchies: &Hierarchies) -> Option<Place> {
+    let (top, own) = (hierarchies.top.as_deref()?, hierarchies.unified.as_deref()?);
+    let in_v1 = |wanted: &str| hierarchies.by_controller.iter().any(|(name, _)| name == wanted);
+    let wanted: Vec<&str> = CONTROLLERS.into_iter().filter(|wanted| !in_v1(wanted)).collect();
+    delegation::find(top, own, &wanted)
 }
 
 fn is_root() -> bool {
@@ -158,8 +175,13 @@ fn above(taken: &[(u64, u64)]) -> u32 {
 pub fn sweep() -> Result<usize, Fault> {
     let hierarchies = Hierarchies::of_this_process().doing("find cgroups")?;
     let mut gone = 0;
-    let v1 = hierarchies.by_controller.iter().map(|(_, path)| path);
-    for folder in hierarchies.unified.iter().chain(v1) {
+    let v1 = hierarchies.by_controller.iter().map(|(_, path)| path.as_path());
+    // Folders of version 2 may have been made in one above the own.
+    let (own, top) = (hierarchies.unified.iter(), hierarchies.top.as_deref());
+    let v2 = own
+        .flat_map(|own| own.ancestors())
+        .take_while(|folder| top.is_some_and(|top| folder.starts_with(top)));
+    for folder in v2.chain(v1) {
         let Ok(entries) = fs::read_dir(folder) else { continue };
         for entry in entries.flatten() {
             let dead = entry.file_name().to_str().is_some_and(is_of_dead_keeper);

@@ -1,7 +1,7 @@
 //! What bounds machines: cgroups, and the kernel's numbers.
 
 use super::{Finding, Need, Prober, read_number};
-use crate::host::keeper_name;
+use crate::host::{groups, keeper_name};
 use rustix::process::{Resource, getrlimit};
 use std::path::Path;
 use testbed_agent::launch::Probe;
@@ -24,20 +24,19 @@ pub(super) fn examine(prober: &Prober) -> Result<Vec<Finding>, Fault> {
         prober.attempt(Probe::Cgroup { folder, unified })
     };
     let way_out = if prober.is_root() { "mount cgroup2, as systemd does" } else { DELEGATE };
-    let unified = hierarchies.unified.as_deref();
+    let place = groups(&hierarchies);
+    let unified = place.as_ref().map(|place| place.folder.as_path()).or(hierarchies.unified.as_deref());
     let tried = unified.map(|folder| attempt(folder, true));
     let mut found = vec![match &tried {
         Some(Ok(())) => Finding::good(AREA, "cgroup v2", "a process can be started in a cgroup of its own"),
         Some(Err(fault)) => without_groups(&fault.to_string()).remedy(way_out),
         None => without_groups("no hierarchy that can be seen").remedy(way_out),
     }];
-    let enabled = unified.filter(|_| matches!(tried, Some(Ok(()))));
-    let enabled =
-        enabled.and_then(|folder| std::fs::read_to_string(folder.join("cgroup.subtree_control")).ok());
+    let in_v2 = place.as_ref().filter(|_| matches!(tried, Some(Ok(())))).map(|place| &place.controllers);
     for (controller, what) in [("memory", "memory"), ("cpu", "processor time"), ("pids", "processes")] {
         let v1 = hierarchies.by_controller.iter().find(|(known, _)| known == controller);
         let v1 = v1.map(|(_, folder)| attempt(folder, false));
-        let in_v2 = enabled.as_ref().is_some_and(|list| list.split_whitespace().any(|c| c == controller));
+        let in_v2 = in_v2.is_some_and(|list| list.iter().any(|known| known == controller));
         let name = format!("limits of {what}");
         found.push(match v1 {
             Some(Ok(())) => Finding::good(AREA, name, format!("by the cgroup v1 controller {controller}")),
