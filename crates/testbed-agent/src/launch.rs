@@ -94,6 +94,8 @@ pub enum Mask {
 /// What a keeper tells its launcher. Numbers of fabrics and machines are the keeper's choice and never reused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {
+    /// More that belongs before the mask of [`Setup`], which may be too long for one frame. Before [`Order::Begin`].
+    Hide(Vec<Masked>),
     /// First, and once. With [`Ids::Delegated`] the answer only says that the launcher has a user namespace, whose ids its
     /// keeper has to map now (newuidmap(1)): [`Order::Mapped`] goes on.
     Begin(Setup),

@@ -17,7 +17,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use testbed_agent::agent::Exit;
 use testbed_agent::frame::{Decoder, Frame, Kind, encode_message};
-use testbed_agent::launch::{Ended, Ids, LinkMode, Order, Outcome};
+use testbed_agent::launch::{Ended, Ids, LinkMode, Masked, Order, Outcome};
 use testbed_agent::{Fault, FaultKind};
 use testbed_sys::cgroup::Cgroup;
 use testbed_sys::process::{self, SingleThreaded, Status};
@@ -45,6 +45,7 @@ pub(crate) fn run(open_files: Option<u64>) -> io::Result<()> {
     let mut launcher = Launcher {
         token: SingleThreaded::prove()?,
         keeper,
+        mask: Vec::new(),
         base: None,
         unmapped: None,
         fabrics: HashMap::new(),
@@ -84,6 +85,8 @@ fn leave_keyring() -> io::Result<()> {
 struct Launcher {
     token: SingleThreaded,
     keeper: OwnedFd,
+    /// What is to be hidden of the host, as far as it has been told.
+    mask: Vec<Masked>,
     base: Option<Base>,
     /// What it begins with once its ids are mapped.
     unmapped: Option<Separate>,
@@ -209,7 +212,10 @@ impl Launcher {
         given: &mut Vec<OwnedFd>,
     ) -> Result<Outcome, Fault> {
         match order {
-            Order::Begin(setup) => {
+            Order::Hide(masked) => self.mask.extend(masked),
+            Order::Begin(mut setup) => {
+                self.mask.append(&mut setup.mask);
+                setup.mask = std::mem::take(&mut self.mask);
                 let separate = Separate::from_host(self.token, setup)?;
                 match separate.setup.ids {
                     Ids::Delegated(_) => self.unmapped = Some(separate),

@@ -14,8 +14,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
-use testbed_agent::frame::{Frame, FrameError, Kind};
-use testbed_agent::launch::{self, Ended, Ids, Order, Outcome, Setup};
+use testbed_agent::frame::{Frame, FrameError, Kind, MAX_DATA};
+use testbed_agent::launch::{self, Ended, Ids, Mask, Masked, Order, Outcome, Setup};
 use testbed_agent::{Doing as _, Fault, FaultKind};
 use testbed_sys::{fdpass, open_files};
 
@@ -59,8 +59,11 @@ impl Engine {
     ///
     /// # Errors
     /// When the host lacks something of it.
-    pub(crate) fn begin(&self, setup: Setup) -> Result<(), Fault> {
+    pub(crate) fn begin(&self, mut setup: Setup) -> Result<(), Fault> {
         let ids = setup.ids;
+        for masked in in_frames(std::mem::take(&mut setup.mask)) {
+            self.send_order(&Order::Hide(masked), Vec::new())?;
+        }
         self.order(&Order::Begin(setup))?;
         let ids = match ids {
             Ids::Delegated(_) => {
@@ -174,6 +177,27 @@ impl Engine {
         lock(&self.shared.machines.by_number).insert(machine, Arc::downgrade(core));
         poller::watch(core.link()).doing("watch the machine")
     }
+}
+
+/// Parts of a mask that fit into a frame each.
+fn in_frames(mask: Vec<Masked>) -> Vec<Vec<Masked>> {
+    /// The numbers of an entry, at their longest.
+    const NUMBERS: usize = 32;
+    let mut parts = Vec::new();
+    let mut room = 0;
+    for masked in mask {
+        let content = if let Mask::File(content) = &masked.with { content.len() } else { 0 };
+        let length = masked.path.len() + content + NUMBERS;
+        if length > room {
+            parts.push(Vec::new());
+            room = MAX_DATA;
+        }
+        room = room.saturating_sub(length);
+        if let Some(part) = parts.last_mut() {
+            part.push(masked);
+        }
+    }
+    parts
 }
 
 impl Drop for Shared {

@@ -155,11 +155,20 @@ impl Finder {
     }
 }
 
+/// Bytes of a shadow file: a frame of the launcher's has room for them. Two thousand accounts.
+const MOST_ACCOUNTS: usize = 60_000;
+
 /// A shadow file in which every account is locked; without one, programs that make users do not work.
 fn accounts(names: &str, rest: &str) -> Mask {
     let names = std::fs::read_to_string(names).unwrap_or_default();
-    let line = |line: &str| line.split_once(':').map(|(name, _)| format!("{name}:{rest}\n"));
-    Mask::File(names.lines().filter_map(line).collect())
+    let mut content = String::new();
+    for (name, _) in names.lines().filter_map(|line| line.split_once(':')) {
+        if content.len() + name.len() + rest.len() + 2 > MOST_ACCOUNTS {
+            break;
+        }
+        content += &format!("{name}:{rest}\n");
+    }
+    Mask::File(content)
 }
 
 /// The entries of a folder with what they are, as far as the folder itself tells; none if a name in it is not UTF-8 and so

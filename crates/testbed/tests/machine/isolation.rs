@@ -5,6 +5,7 @@ use crate::host::{self, engine, machine, settle, shell};
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use testbed::Machine;
+use testbed_agent::launch::{Mask, Masked};
 
 /// Paths that podman 4.3 masks by default (containers/common, `pkg/config/default.go`, and the runtime's own list in
 /// runc, `libcontainer/specconv/example.go`): a machine must learn nothing from them. Those below `/sys` have a test of
@@ -284,6 +285,22 @@ fn the_hosts_files_that_not_everybody_may_read_are_not_there() {
     // Sockets of daemons lead nowhere.
     assert_eq!(shell(&m, "find / -xdev -type s 2>/dev/null"), "");
     assert_eq!(shell(&m, "ls -A /run /tmp"), "/run:\n\n/tmp:\n");
+}
+
+#[test]
+fn a_host_may_have_thousands_of_things_to_hide() {
+    if engine().is_none() {
+        return;
+    }
+    let mut setup = testbed::host::setup().unwrap();
+    let absent = |number: u32| {
+        let path = format!("usr/{}{number}", "long".repeat(20));
+        Masked { path, with: Mask::Absent, mode: 0, uid: 0, gid: 0 }
+    };
+    setup.mask.push(Masked { path: "usr".into(), with: Mask::Through, mode: 0o755, uid: 0, gid: 0 });
+    setup.mask.extend((0..5000).map(absent));
+    let m = machine(&testbed::Engine::start(setup).unwrap());
+    assert_eq!(shell(&m, "ls -A /root; ls /usr/bin | grep -c '^env$'"), "1\n");
 }
 
 #[test]
