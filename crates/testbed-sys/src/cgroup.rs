@@ -3,16 +3,16 @@
 //! Freezing and killing always go through version 2, also on hosts whose controllers are on version 1: a process that
 //! the version 1 freezer holds survives SIGKILL.
 
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, openat, unlinkat};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
-/// One cgroup, of either version, held open.
+/// One cgroup, of either version. It is reached from the folder that it is in: one descriptor does for all in there.
 #[derive(Debug)]
 pub struct Cgroup {
-    folder: OwnedFd,
-    parent: OwnedFd,
+    parent: Rc<OwnedFd>,
     name: String,
 }
 
@@ -21,15 +21,18 @@ impl Cgroup {
     ///
     /// # Errors
     /// Those of mkdir(2).
-    pub fn make(parent: BorrowedFd<'_>, name: &str) -> io::Result<Cgroup> {
+    pub fn make(parent: &Rc<OwnedFd>, name: &str) -> io::Result<Cgroup> {
         mkdirat(parent, name, Mode::from_raw_mode(0o755))?;
-        let folder = openat(parent, name, OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::PATH, Mode::empty())?;
-        Ok(Cgroup { folder, parent: parent.try_clone_to_owned()?, name: name.into() })
+        Ok(Cgroup { parent: Rc::clone(parent), name: name.into() })
     }
 
-    /// The folder, for [`crate::process::clone`] and for children.
-    pub fn as_fd(&self) -> BorrowedFd<'_> {
-        self.folder.as_fd()
+    /// The folder, for [`crate::process::clone`].
+    ///
+    /// # Errors
+    /// Those of opening it.
+    pub fn folder(&self) -> io::Result<OwnedFd> {
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::PATH;
+        Ok(openat(&self.parent, self.name.as_str(), flags, Mode::empty())?)
     }
 
     /// Writes one of its files.
@@ -46,7 +49,12 @@ impl Cgroup {
     /// # Errors
     /// Those of opening it.
     pub fn open(&self, file: &str) -> io::Result<OwnedFd> {
-        Ok(openat(&self.folder, file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?)
+        self.open_with(file, OFlags::WRONLY)
+    }
+
+    fn open_with(&self, file: &str, access: OFlags) -> io::Result<OwnedFd> {
+        let path = format!("{}/{file}", self.name);
+        Ok(openat(&self.parent, path, access | OFlags::CLOEXEC, Mode::empty())?)
     }
 
     /// Kills every process in it and below (`cgroup.kill`, Linux 5.14; version 2).
@@ -71,7 +79,7 @@ impl Cgroup {
     /// Those of the files, and `TimedOut` if some process does not stop within `wait`.
     pub fn freeze_and_wait(&self, wait: std::time::Duration) -> io::Result<()> {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        let events = openat(&self.folder, "cgroup.events", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let events = self.open_with("cgroup.events", OFlags::RDONLY)?;
         self.freeze(true)?;
         let end = std::time::Instant::now() + wait;
         loop {

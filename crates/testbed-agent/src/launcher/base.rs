@@ -13,6 +13,7 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use testbed_agent::Doing as _;
 use testbed_agent::Fault;
 use testbed_agent::launch::{Controller, IDS, Ids, Mask, Masked, Setup};
@@ -31,8 +32,8 @@ pub(super) struct Base {
     owners: RefCell<HashMap<(u32, u32), OwnedFd>>,
     /// The folder with the command that drives a testbed from inside, once a machine has wanted it.
     client: OnceCell<OwnedFd>,
-    pub(super) unified: Option<OwnedFd>,
-    pub(super) controllers: Vec<(Controller, OwnedFd)>,
+    pub(super) unified: Option<Rc<OwnedFd>>,
+    pub(super) controllers: Vec<(Controller, Rc<OwnedFd>)>,
     /// Of this launcher alone: a keeper may have several.
     cgroup_paths: Vec<PathBuf>,
     tun: bool,
@@ -121,13 +122,13 @@ impl Base {
             pass_on(above)?;
         }
         let mut cgroup_paths = Vec::new();
-        let mut open_group = |path: &String| -> Result<OwnedFd, Fault> {
+        let mut open_group = |path: &String| -> Result<Rc<OwnedFd>, Fault> {
             let path = PathBuf::from(path);
             make_group(&path).doing("make cgroup").map_err(|f| f.at(path.to_string_lossy()))?;
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let group = openat(CWD, &path, flags, Mode::empty()).doing("open cgroup");
             cgroup_paths.push(path);
-            group
+            group.map(Rc::new)
         };
         let unified = setup.cgroup.as_ref().map(&mut open_group).transpose()?;
         setup.cgroup.as_deref().map_or(Ok(()), |path| pass_on(Path::new(path)))?;

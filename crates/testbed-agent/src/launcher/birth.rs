@@ -3,7 +3,7 @@
 use super::base::{Base, own, tmpfs};
 use super::{Launcher, Machine, base_of, fabric, missing};
 use crate::init::{self, Birth, Pieces, Upper as UpperMount};
-use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::fs::{FileType, Mode, makedev, mkdirat, mknodat};
 use rustix::pipe::{PipeFlags, pipe_with};
 use testbed_agent::Doing as _;
@@ -48,7 +48,8 @@ impl Launcher {
         let (gate, go) = pipe_with(PipeFlags::CLOEXEC).doing("make a pipe")?;
         let doors = cgroups.doors()?;
         let pieces = pieces(base, spec, &snapshots, its_fabric.and_then(|f| f.files()), upper, self.token)?;
-        let pid = match base.clone(self.token, cgroups.unified()) {
+        let birthplace = cgroups.birthplace()?;
+        let pid = match base.clone(self.token, birthplace.as_ref().map(|fd| fd.as_fd())) {
             Ok(Cloned::Child) => {
                 drop(go);
                 let agent = agent.try_clone();
@@ -59,7 +60,7 @@ impl Launcher {
             Ok(Cloned::Parent { pid, .. }) => pid,
             Err(fault) => return Err(fault),
         };
-        drop((gate, doors, pieces));
+        drop((gate, doors, pieces, birthplace));
         // An ordinary user's process 1 hides its namespaces once it has passed the gate.
         let is_held = !spec.interfaces.is_empty() || base.ids().is_ordinary();
         let network = is_held.then(|| fabric::namespace_of_process(pid)).transpose();
@@ -82,7 +83,7 @@ impl Launcher {
                 return Err(fault);
             }
         };
-        let unified = cgroups.unified().is_some();
+        let unified = cgroups.has_unified;
         let held = Vec::new();
         let cgroups = cgroups.keep();
         let upper = upper_number;
@@ -230,7 +231,7 @@ impl Cgroups {
     }
 
     fn fill(&mut self, base: &Base, name: &str, limits: Limits) -> Result<(), Fault> {
-        let make = |parent: &OwnedFd| Cgroup::make(parent.as_fd(), name).doing("make cgroup");
+        let make = |parent| Cgroup::make(parent, name).doing("make cgroup");
         if let Some(parent) = &base.unified {
             self.all.push(make(parent)?);
             self.has_unified = true;
@@ -256,8 +257,10 @@ impl Cgroups {
         Ok(())
     }
 
-    fn unified(&self) -> Option<BorrowedFd<'_>> {
-        self.all.first().filter(|_| self.has_unified).map(Cgroup::as_fd)
+    /// The folder that process 1 is born in, if there is version 2.
+    fn birthplace(&self) -> Result<Option<OwnedFd>, Fault> {
+        let unified = self.all.first().filter(|_| self.has_unified);
+        unified.map(|group| group.folder().doing("open cgroup")).transpose()
     }
 
     /// What process 1 writes to, to enter the version 1 groups; in version 2 it is born.

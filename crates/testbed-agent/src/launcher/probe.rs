@@ -6,6 +6,7 @@ use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, XattrFlags, mkdirat, open, openat};
 use rustix::mount::MountAttrFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 use testbed_agent::Doing as _;
 use testbed_agent::launch::{IDS, Ids, Probe};
@@ -54,7 +55,7 @@ fn in_cgroup(token: SingleThreaded, path: &str, unified: bool) -> Result<(), Fau
     let result = (|| {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let parent = open(folder, flags, Mode::empty()).doing("open cgroup")?;
-        let group = Cgroup::make(parent.as_fd(), "probe").doing("make cgroup")?;
+        let group = Cgroup::make(&Rc::new(parent), "probe").doing("make cgroup")?;
         let result = live_in(token, &group, unified);
         result.and(group.remove().doing("remove cgroup"))
     })();
@@ -67,7 +68,8 @@ fn in_cgroup(token: SingleThreaded, path: &str, unified: bool) -> Result<(), Fau
 
 fn live_in(token: SingleThreaded, group: &Cgroup, unified: bool) -> Result<(), Fault> {
     let (gate, hold) = pipe_with(PipeFlags::CLOEXEC).doing("make a pipe")?;
-    let born = unified.then(|| group.as_fd());
+    let folder = if unified { Some(group.folder().doing("open cgroup")?) } else { None };
+    let born = folder.as_ref().map(|fd| fd.as_fd());
     match clone(token, Namespaces::NONE, born).doing("start a process in a cgroup")? {
         Cloned::Child => {
             drop(hold);
