@@ -2,9 +2,13 @@
 
 use super::Machine;
 use crate::engine::link::Event;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::OwnedFd;
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
 use testbed_agent::agent::{Entry, Process, Reply, Report, Request, Sink, Source, Tool, Tooling};
 use testbed_agent::frame::{Kind, MAX_DATA};
 use testbed_agent::{Doing as _, Fault, FaultKind};
@@ -138,13 +142,13 @@ impl Machine {
     /// Runs a tool that reads what `from` gives; tells how many bytes it read.
     ///
     /// # Errors
-    /// What the tool says, or what cannot be read.
+    /// What the tool says, what cannot be read, or that the machine takes nothing for a minute.
     pub fn stream_in(&self, tool: Tool, from: &mut dyn Read) -> Result<u64, Fault> {
         let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC).doing("make a pipe")?;
         let tooling = Tooling { tool, input: Source::Handed, output: Sink::Null, deadline_ms: None };
-        let (_, events) = self.core().open(Request::Tool(tooling), vec![theirs])?;
-        let copied = io::copy(from, &mut File::from(ours));
-        let report = self.last_report(&events)?;
+        let (channel, events) = self.core().open(Request::Tool(tooling), vec![theirs])?;
+        let copied = Patient::new(ours, STALLED).and_then(|mut pipe| io::copy(from, &mut pipe));
+        let report = self.last_report(channel, &events, &copied)?;
         copied.doing("send a stream")?;
         Ok(moved(&report))
     }
@@ -152,19 +156,35 @@ impl Machine {
     /// Runs a tool and writes what it writes to `to`; tells how many bytes.
     ///
     /// # Errors
-    /// What the tool says, or what cannot be written.
+    /// What the tool says, what cannot be written, or that the machine gives nothing for a minute.
     pub fn stream_out(&self, tool: Tool, to: &mut dyn Write) -> Result<u64, Fault> {
         let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC).doing("make a pipe")?;
         let tooling = Tooling { tool, input: Source::Null, output: Sink::Handed, deadline_ms: None };
-        let (_, events) = self.core().open(Request::Tool(tooling), vec![theirs])?;
-        let copied = io::copy(&mut File::from(ours), to);
-        self.last_report(&events)?;
+        let (channel, events) = self.core().open(Request::Tool(tooling), vec![theirs])?;
+        let copied = Patient::new(ours, STALLED).and_then(|mut pipe| io::copy(&mut pipe, to));
+        self.last_report(channel, &events, &copied)?;
         copied.doing("take a stream")
     }
 
-    fn last_report(&self, events: &std::sync::mpsc::Receiver<Event>) -> Result<Report, Fault> {
+    /// What a tool has to tell of what was copied.
+    fn last_report(
+        &self,
+        channel: u32,
+        events: &Receiver<Event>,
+        copied: &io::Result<u64>,
+    ) -> Result<Report, Fault> {
+        let stalled = || {
+            // Without the link there is nothing to end.
+            let _ = self.core().link().send_raw(channel, Kind::Abort, &[]);
+            let stalled = self.fault(FaultKind::Timeout, "move a stream");
+            stalled.hint(format!("nothing moved for {} s; is the machine paused?", STALLED.as_secs()))
+        };
+        if copied.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+            return Err(stalled());
+        }
         loop {
-            match events.recv() {
+            match events.recv_timeout(STALLED) {
+                Err(RecvTimeoutError::Timeout) => return Err(stalled()),
                 Ok(Event::Frame(frame, _)) if frame.kind == Kind::Reply => {
                     return self.reply(&frame).and_then(|reply| self.report(reply));
                 }
@@ -180,9 +200,86 @@ impl Machine {
     }
 }
 
+/// A stream in which nothing moves for so long has stalled.
+const STALLED: Duration = Duration::from_secs(60);
+
+/// Our end of a pipe: a machine may do nothing with the other for a while, but not for ever.
+struct Patient {
+    pipe: File,
+    most: Timespec,
+}
+
+impl Patient {
+    fn new(end: OwnedFd, most: Duration) -> io::Result<Patient> {
+        rustix::io::ioctl_fionbio(&end, true)?;
+        Ok(Patient { pipe: end.into(), most: Timespec::try_from(most).map_err(io::Error::other)? })
+    }
+
+    fn retry<T>(
+        &mut self,
+        flags: PollFlags,
+        mut step: impl FnMut(&mut File) -> io::Result<T>,
+    ) -> io::Result<T> {
+        loop {
+            match step(&mut self.pipe) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                other => return other,
+            }
+            match poll(&mut [PollFd::new(&self.pipe, flags)], Some(&self.most)) {
+                Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl Read for Patient {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.retry(PollFlags::IN, |pipe| pipe.read(buffer))
+    }
+}
+
+impl Write for Patient {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.retry(PollFlags::OUT, |pipe| pipe.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 fn moved(report: &Report) -> u64 {
     match report {
         Report::Bytes(bytes) => *bytes,
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_that_nobody_serves_is_given_up_and_one_that_is_slow_is_not() {
+        let most = Duration::from_millis(200);
+        let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let mut pipe = Patient::new(ours, most).unwrap();
+        let slow = std::thread::spawn(move || {
+            let (mut theirs, mut buffer) = (File::from(theirs), vec![0; 1 << 20]);
+            for _ in 0..3 {
+                std::thread::sleep(most / 2);
+                assert_ne!(theirs.read(&mut buffer).unwrap(), 0);
+            }
+            theirs
+        });
+        let written = io::copy(&mut io::repeat(1), &mut pipe).unwrap_err();
+        assert_eq!(written.kind(), io::ErrorKind::TimedOut);
+        let theirs = slow.join().unwrap();
+        drop(theirs);
+        let (ours, _theirs) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let mut pipe = Patient::new(ours, most).unwrap();
+        assert_eq!(pipe.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }
