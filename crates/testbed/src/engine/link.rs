@@ -40,6 +40,9 @@ pub(crate) trait Handler: Send + Sync {
     fn closed(&self, fault: &Fault);
 }
 
+/// The operation of the fault that a link ends with when the other side closes it.
+pub(crate) const GONE: &str = "the other side has gone";
+
 pub(crate) struct Link {
     /// Who is at the other end, for errors.
     name: String,
@@ -332,7 +335,7 @@ impl Link {
         let Input { decoder, buffer, .. } = &mut *input;
         match fdpass::receive(self.socket.as_fd(), buffer, &mut fds) {
             Ok(0) => {
-                return Err(Fault::new(FaultKind::Protocol, "the other side has gone").on(&self.name));
+                return Err(Fault::new(FaultKind::Protocol, GONE).on(&self.name));
             }
             Ok(length) => decoder.feed(&buffer[..length]),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),

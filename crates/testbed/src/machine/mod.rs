@@ -12,7 +12,7 @@ pub use command::{Command, OUTPUT_KEPT, Output, Pipes, Running};
 pub use testbed_agent::control::Condition;
 
 use crate::control::session::Session;
-use crate::engine::link::{Event, Handler, Link, lock};
+use crate::engine::link::{self, Event, Handler, Link, lock};
 use crate::engine::{Engine, Pending};
 use rustix::fd::OwnedFd;
 use std::fmt;
@@ -448,8 +448,10 @@ impl Core {
     /// The reason behind a connection that is gone, if there is a better one.
     fn explain(&self, fault: Fault) -> Fault {
         let broken = self.settle().err();
+        // That process 1 broke the rules says why it has ended.
+        let is_reason = fault.kind == FaultKind::Protocol && fault.operation != link::GONE;
         let ended = || {
-            let ended = lock(&self.life.state).ended.is_some();
+            let ended = lock(&self.life.state).ended.is_some() && !is_reason;
             ended.then(|| Fault::new(FaultKind::State, "reach a machine that has ended"))
         };
         broken.or_else(ended).unwrap_or(fault).on(&self.name)
