@@ -73,7 +73,6 @@ fn what_the_page_calls_a_default_can_be_written() {
         router = false
         control = false
         count = 1
-        bridge = false
         [[tests]]
         name = "x"
         on = "host"

@@ -221,12 +221,6 @@ impl MachineBuilder {
         self.0.set("count", i64::from(count));
         self
     }
-
-    /// It bridges between its interfaces.
-    pub fn bridge(mut self) -> Self {
-        self.0.set("bridge", true);
-        self
-    }
 }
 
 /// An interface being described.

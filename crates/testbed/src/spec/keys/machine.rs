@@ -140,7 +140,6 @@ pub(super) static MACHINE: Table = Table {
             "1",
             "So many alike, named `NAME-1`, `NAME-2`, …; an address that ends in `+` counts up.",
         ),
-        key("bridge", Kind::Bool, "false", "It bridges between its interfaces, so they see every frame."),
     ],
 };
 

@@ -122,7 +122,6 @@ impl Checker<'_> {
             router,
             ports: Vec::new(),
             control: Control::None,
-            bridge: section.flag("bridge"),
         }
     }
 

@@ -31,7 +31,6 @@ pub struct Machine {
     pub(in crate::spec) router: bool,
     pub(in crate::spec) ports: Vec<Port>,
     pub(in crate::spec) control: Control,
-    pub(in crate::spec) bridge: bool,
 }
 
 impl Machine {
@@ -144,11 +143,6 @@ impl Machine {
     /// What programs on it may ask of the keeper.
     pub fn control(&self) -> &Control {
         &self.control
-    }
-
-    /// It bridges between its interfaces, so it gets ports that see every frame.
-    pub fn bridge(&self) -> bool {
-        self.bridge
     }
 }
 
