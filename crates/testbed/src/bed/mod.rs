@@ -199,11 +199,13 @@ impl Bed {
     /// # Errors
     /// The first machine that does not become ready, with the end of its services' logs.
     pub fn wait_ready(&self) -> Result<(), Fault> {
-        readiness::wait(self, readiness::Files::Put, &|_| true)
+        readiness::wait(self, readiness::Files::Put, &|_| true)?;
+        // What is sent from now on may be asked for.
+        self.watched();
+        Ok(())
     }
 
-    /// The networks that the watcher of [`Options`] keeps the last packets of, by their names. Waits until it does, which
-    /// a bed with nothing to wait for is ready before: [`Watched::since`] says from when on.
+    /// The networks that the watcher of [`Options`] keeps the last packets of, by their names. Waits until it does.
     pub fn watched(&self) -> &[(String, Watched)] {
         self.shared.watching.wait()
     }

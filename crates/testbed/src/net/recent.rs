@@ -84,7 +84,6 @@ enum Order {
 #[derive(Debug)]
 pub struct Watched {
     number: u64,
-    since: SystemTime,
     kept: Kept,
     depth: Depth,
     orders: Sender<Order>,
@@ -104,7 +103,6 @@ impl Watcher {
     pub fn watch(&self, socket: OwnedFd, depth: Depth) -> Result<Watched, Fault> {
         let mut recorder = Recorder::new(Filter::all(), 0, SNAP);
         let ring = ring(socket, &mut recorder, RING, String::new())?;
-        let since = SystemTime::now();
         let gone = || Fault::new(FaultKind::State, "watch a network: the watcher has ended");
         let mut running = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         let running = match &mut *running {
@@ -118,16 +116,11 @@ impl Watcher {
         let order = Order::Watch { number, ring, kept: kept.clone(), depth };
         orders.send(order).map_err(|_| gone())?;
         running.bell.ring();
-        Ok(Watched { number, since, kept, depth, orders, bell: running.bell.clone() })
+        Ok(Watched { number, kept, depth, orders, bell: running.bell.clone() })
     }
 }
 
 impl Watched {
-    /// All packets that were sent after this are among those to keep.
-    pub fn since(&self) -> SystemTime {
-        self.since
-    }
-
     /// The last packets, oldest first. Waits some 40 milliseconds for what the kernel has not handed over yet.
     pub fn last(&self) -> Vec<Seen> {
         std::thread::sleep(Duration::from_millis(u64::from(2 * RETIRE_MS)));

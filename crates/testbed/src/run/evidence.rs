@@ -2,7 +2,6 @@
 
 use crate::bed::{Bed, ChangeKind};
 use std::fmt::Write as _;
-use std::time::{SystemTime, UNIX_EPOCH};
 use testbed_agent::Fault;
 
 /// Something to be attached to what failed.
@@ -29,8 +28,8 @@ impl Evidence {
 const CHANGES: usize = 200;
 
 /// What a copy has to tell: the logs of services, with how those ended that did, the processes, what has changed in the
-/// files of machines, and the last packets of networks; `since` is when it began to matter.
-pub(super) fn of(bed: &Bed, since: SystemTime) -> Vec<Evidence> {
+/// files of machines, and the last packets of networks.
+pub(super) fn of(bed: &Bed) -> Vec<Evidence> {
     let mut all: Vec<Evidence> = bed
         .services()
         .into_iter()
@@ -50,10 +49,6 @@ pub(super) fn of(bed: &Bed, since: SystemTime) -> Vec<Evidence> {
     all.extend(bed.watched().iter().filter_map(|(name, watched)| {
         let mut text = String::new();
         for seen in watched.last() {
-            if text.is_empty() && watched.since() > since {
-                let begun = watched.since().duration_since(UNIX_EPOCH).unwrap_or_default();
-                let _ = writeln!(text, "(from {} on)", time_of_day(begun.as_nanos() as u64));
-            }
             let _ = writeln!(text, "{} {}", time_of_day(seen.time_ns), seen.text);
         }
         let name = format!("capture/{name}");

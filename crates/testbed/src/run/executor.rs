@@ -12,7 +12,7 @@ use crate::spec::{Expect, On, Test, Testbed};
 use rustix::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use testbed_agent::Fault;
 use testbed_agent::agent::Exit;
 use testbed_subunit::Status;
@@ -70,7 +70,6 @@ enum Break {
 impl Executor<'_> {
     /// The whole life of the copy.
     pub(super) fn run(self) {
-        let begun = SystemTime::now();
         let made = Bed::make(self.common.engine, self.common.testbed, self.common.images, self.common.bed);
         let bed = match made {
             Ok(bed) => bed,
@@ -91,7 +90,7 @@ impl Executor<'_> {
                 }
             }
             Err(fault) => {
-                let evidence = evidence::of(&bed, begun);
+                let evidence = evidence::of(&bed);
                 self.tell(News::Broken { fault: Box::new(fault), evidence });
             }
         }
@@ -119,7 +118,6 @@ impl Executor<'_> {
     }
 
     fn run_test(&self, bed: &Bed, test: &Test, case: &Case, served: &mut Option<Served>) -> Option<Break> {
-        let begun = SystemTime::now();
         let result = self.serve(bed, test, served).and_then(|()| {
             let deadline = Instant::now() + test.timeout();
             let mut process = Process::start(test, bed, &self.common.host.env, served.as_ref())?;
@@ -127,7 +125,7 @@ impl Executor<'_> {
                 self.tell(News::Output { case: case.clone(), stream, bytes: bytes.into() });
             })?;
             // The evidence is of a copy on which the test's process is still as it was.
-            let verdict = judge(test, end, || evidence::of(bed, begun));
+            let verdict = judge(test, end, || evidence::of(bed));
             drop(process);
             Ok((end, verdict))
         });
@@ -135,7 +133,7 @@ impl Executor<'_> {
             Ok((End::Cancelled, _)) => return Some(Break::Spent),
             Ok(judged) => judged,
             Err(fault) => {
-                let verdict = Verdict::testbed_failed(&fault, evidence::of(bed, begun));
+                let verdict = Verdict::testbed_failed(&fault, evidence::of(bed));
                 (End::Cancelled, verdict)
             }
         };
