@@ -459,7 +459,9 @@ impl Agent<'_> {
                     job.credit -= n as u32;
                     encode_data(&mut self.out, channel, stream, &bytes[..n]);
                     if self.out.len() > 4 * MAX_DATA && job.ended.is_none() {
-                        break;
+                        // It may not be polled: credit has brought us here.
+                        let _ = epoll::modify(&self.poll, &*fd, part.token(), epoll::EventFlags::IN);
+                        return;
                     }
                 }
                 Err(Errno::INTR) => {}

@@ -54,6 +54,10 @@ fn files_go_both_ways() {
         cmp /root/tree/deep/big /root/back/deep/big
         cat /root/back/other";
     assert_eq!(ends(&bed, 0, text), "750\nbig\nhello");
+    // Longer than all that may be under way, many times over.
+    let text = "testbed exec one -- sh -c 'head -c 30000000 /dev/zero >/srv/large'
+        testbed cp one:/srv/large /root && stat -c %s /root/large";
+    assert_eq!(ends(&bed, 0, text), "30000000\n");
     assert!(ends(&bed, 3, "testbed cp one:/no/such /root").contains("one: "));
     assert!(ends(&bed, 3, "testbed cp /no/such one:/root").contains("copy /no/such"));
     assert!(ends(&bed, 2, "testbed cp one:/etc/hosts two:/root").contains("MACHINE:PATH"));

@@ -53,7 +53,7 @@ fn processes_of(machine: &Machine) -> usize {
 fn a_fork_bomb_stays_within_its_machine() {
     let Some(engine) = engine() else { return };
     let Some(bed) = limited(&engine) else { return };
-    let bomb = bed["a"].shell("f() { f | f & }; f; sleep 100").start().unwrap();
+    let bomb = bed["a"].shell("f() { sleep 100 & f | f & }; f; sleep 100").start().unwrap();
     host::settle("the bomb has gone off", || {
         let count = processes_of(&bed["a"]);
         (count < 40).then_some(count)
