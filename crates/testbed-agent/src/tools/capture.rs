@@ -31,9 +31,10 @@ pub(crate) fn run(
     let mut recorder = Recorder::new(filter, count, snap);
     let mut ring = open(interface, &mut recorder)?;
     let mut output = io.output_file()?;
-    flush(&mut recorder, &mut output)?;
-    io.say_ready()?;
-    match fill(&mut recorder, &mut ring, &mut output, io) {
+    let captured = flush(&mut recorder, &mut output)
+        .and_then(|()| io.say_ready())
+        .and_then(|()| fill(&mut recorder, &mut ring, &mut output, io));
+    match captured {
         // Whoever wanted the packets has gone.
         Err(fault) if fault.errno == Some(rustix::io::Errno::PIPE.raw_os_error()) => {}
         done => done?,

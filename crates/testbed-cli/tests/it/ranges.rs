@@ -36,7 +36,11 @@ fn services_and_files_may_belong_to_other_users() {
         &user,
         machines,
         &[
-            test("a service", "m", "test \"$(stat -c %u /proc/$(pgrep -x sleep))\" = 33"),
+            test(
+                "a service",
+                "m",
+                "until pid=$(pgrep -fx 'sleep 1000'); do sleep 0.01; done; test \"$(stat -c %u /proc/$pid)\" = 33",
+            ),
             test(
                 "owners",
                 "m",
