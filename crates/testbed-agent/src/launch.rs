@@ -24,8 +24,6 @@ pub struct Setup {
     pub cgroup_v1: Vec<(Controller, String)>,
     /// What of the host a machine whose image is `host` must not see.
     pub mask: Vec<Masked>,
-    /// Top folders of the host that such a machine sees, on other file systems than `/` (a separate `/usr`).
-    pub submounts: Vec<String>,
     /// This host's `/dev/net/tun` can be used.
     pub tun: bool,
 }

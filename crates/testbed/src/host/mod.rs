@@ -76,7 +76,6 @@ pub fn setup() -> Result<Setup, Fault> {
         cgroup_occupied,
         cgroup_v1,
         mask: mask::entries(Path::new("/"), own_home().as_deref()).doing("look for the host's secrets")?,
-        submounts: Vec::new(),
         tun: rustix::fs::access(c"/dev/net/tun", rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK)
             .is_ok(),
     })
