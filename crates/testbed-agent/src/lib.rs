@@ -22,5 +22,6 @@ pub mod layers;
 pub mod pcapng;
 pub mod quantity;
 pub mod relay;
+pub mod users;
 
 pub use fault::{Doing, Fault, FaultKind};

@@ -12,7 +12,6 @@ mod parts;
 mod processes;
 mod root;
 mod run;
-mod users;
 
 pub(crate) use control::SOCKET as CONTROL_SOCKET;
 

@@ -1,6 +1,5 @@
 //! Programs and tools as processes of the machine.
 
-use super::users::User;
 use crate::tools::{self, ToolIo};
 use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -9,6 +8,7 @@ use std::ffi::CString;
 use testbed_agent::Doing as _;
 use testbed_agent::agent::{ErrorSink, Program, Report, Run, Sink, Source, Stdio, Tool, Tooling};
 use testbed_agent::launch::Machine;
+use testbed_agent::users::User;
 use testbed_agent::{Fault, FaultKind};
 use testbed_sys::process::{self, Cloned, Launch, Namespaces, SingleThreaded};
 
