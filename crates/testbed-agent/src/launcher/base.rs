@@ -6,7 +6,7 @@ use super::skeleton::{Skeleton, Survey};
 use crate::init::Part;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, XattrFlags, chmodat, chownat, mkdirat, mknodat, openat,
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, mkdirat, mknodat, openat,
 };
 use rustix::mount::MountAttrFlags;
 use std::cell::{OnceCell, RefCell};
@@ -17,6 +17,7 @@ use std::rc::Rc;
 use testbed_agent::Doing as _;
 use testbed_agent::Fault;
 use testbed_agent::launch::{Controller, IDS, Ids, Mask, Masked, Setup};
+use testbed_agent::layers::opaque;
 use testbed_sys::delegation;
 use testbed_sys::mount::{self, Alteration, NewFs};
 use testbed_sys::process::{self, Cloned, Namespaces, SingleThreaded, clone};
@@ -384,9 +385,7 @@ pub(super) fn fill_mask(
                         openat(at, path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
                             .doing("mask")
                             .map_err(fault)?;
-                    rustix::fs::fsetxattr(&folder, c"user.overlay.opaque", b"y", XattrFlags::empty())
-                        .doing("mask")
-                        .map_err(fault)?;
+                    opaque::mark(&folder).doing("mask").map_err(fault)?;
                 }
             }
             Mask::File(content) => write_file(at, path, content, entry.mode, uid, gid)?,

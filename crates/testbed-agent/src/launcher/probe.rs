@@ -3,13 +3,14 @@
 use super::base::make_group;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd as _, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags, XattrFlags, mkdirat, open, openat};
+use rustix::fs::{CWD, Mode, OFlags, mkdirat, open, openat};
 use rustix::mount::MountAttrFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use testbed_agent::Doing as _;
 use testbed_agent::launch::{IDS, Ids, Probe};
+use testbed_agent::layers::opaque;
 use testbed_agent::{Fault, FaultKind};
 use testbed_sys::cgroup::Cgroup;
 use testbed_sys::mount::{self, Alteration, NewFs};
@@ -182,8 +183,7 @@ fn attempt(probe: &Probe) -> Result<(), Fault> {
             mkdirat(&memory, "f", Mode::RWXU).doing("make a folder")?;
             let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
             let folder = openat(&memory, "f", flags, Mode::empty()).doing("open a folder")?;
-            rustix::fs::fsetxattr(&folder, c"user.overlay.opaque", b"y", XattrFlags::empty())
-                .doing("set a user attribute on tmpfs")
+            opaque::mark(&folder).doing("set a user attribute on tmpfs")
         }
         Probe::DetachedCopies => {
             mount::copy_of(memory()?.as_fd(), c"", false).map(drop).doing("copy a mount that is not attached")

@@ -153,7 +153,7 @@ fn find(layer: &OwnedFd, path: &Path) -> Found {
         }
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let Ok(next) = openat(at, part, flags, Mode::empty()) else { return Found::Gone };
-        hidden |= rustix::fs::fgetxattr(&next, opaque::NAME, &mut [0_u8; 8]).is_ok();
+        hidden |= opaque::is_marked(&next).unwrap_or(false);
         folder = Some(next);
     }
     Found::Nothing
@@ -162,5 +162,5 @@ fn find(layer: &OwnedFd, path: &Path) -> Found {
 fn is_opaque(entry: &Entry<'_>) -> bool {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     openat(entry.folder, entry.name, flags, Mode::empty())
-        .is_ok_and(|folder| rustix::fs::fgetxattr(&folder, opaque::NAME, &mut [0_u8; 8]).is_ok())
+        .is_ok_and(|folder| opaque::is_marked(folder).unwrap_or(false))
 }

@@ -6,9 +6,7 @@
 
 use super::opaque;
 use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, RawDir, ResolveFlags, Stat, Uid, XattrFlags, openat2,
-};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, RawDir, ResolveFlags, Stat, Uid, openat2};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read as _};
@@ -179,7 +177,7 @@ impl Merged {
                     }
                     rustix::fs::unlinkat(&folder, piece, AtFlags::empty())?;
                     let made = self.make_folder(folder.as_fd(), piece, Attributes::FOLDER)?;
-                    make_opaque(made.as_fd())?;
+                    opaque::mark(&made)?;
                     made
                 }
                 Err(error) => return Err(error.into()),
@@ -225,7 +223,7 @@ impl Merged {
         self.clear(place)?;
         let made = self.make_folder(place.folder.as_fd(), &place.name, attributes)?;
         if existing.as_ref().is_some_and(is_whiteout) {
-            make_opaque(made.as_fd())?;
+            opaque::mark(&made)?;
         }
         Ok(made)
     }
@@ -301,7 +299,7 @@ impl Merged {
     pub(super) fn white_out(&self, place: &Place) -> io::Result<()> {
         match open_beneath(place.folder.as_fd(), Path::new(&place.name), OFlags::DIRECTORY | OFlags::NOFOLLOW)
         {
-            Ok(folder) => return make_opaque(folder.as_fd()),
+            Ok(folder) => return opaque::mark(&folder),
             Err(Errno::NOENT) => {}
             // A file hides what is below by itself.
             Err(_) => return Ok(()),
@@ -322,11 +320,6 @@ impl Merged {
             Err(error) => Err(error.into()),
         }
     }
-}
-
-/// Hides what the layers below have in a folder. Machines mount with `userxattr`, so that is the attribute's name.
-pub(super) fn make_opaque(folder: BorrowedFd<'_>) -> io::Result<()> {
-    Ok(rustix::fs::fsetxattr(folder, opaque::NAME, opaque::VALUE, XattrFlags::empty())?)
 }
 
 enum Look {
@@ -354,7 +347,7 @@ fn stat_beneath(layer: BorrowedFd<'_>, path: &Path) -> io::Result<Look> {
             }
             Ok(_) => {
                 let folder = open_beneath(layer, above, OFlags::DIRECTORY | OFlags::NOFOLLOW)?;
-                if is_opaque(folder.as_fd())? {
+                if opaque::is_marked(&folder)? {
                     return Ok(Look::Covered);
                 }
             }
@@ -363,16 +356,6 @@ fn stat_beneath(layer: BorrowedFd<'_>, path: &Path) -> io::Result<Look> {
         }
     }
     Ok(Look::Absent)
-}
-
-fn is_opaque(folder: BorrowedFd<'_>) -> io::Result<bool> {
-    let mut value = [0_u8; 4];
-    match rustix::fs::fgetxattr(folder, opaque::NAME, &mut value[..]) {
-        Ok(length) => Ok(&value[..length] == opaque::VALUE),
-        Err(Errno::NODATA | Errno::NOTSUP) => Ok(false),
-        Err(Errno::RANGE) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
 }
 
 fn open_beneath(folder: BorrowedFd<'_>, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {

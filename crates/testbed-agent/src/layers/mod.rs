@@ -7,7 +7,7 @@
 pub mod changes;
 mod copy;
 mod merged;
-mod opaque;
+pub mod opaque;
 mod put;
 mod seal;
 pub mod tree;

@@ -127,7 +127,7 @@ impl Unpacker<'_> {
             return Ok(());
         }
         if hidden == ".wh..opq" {
-            return super::merged::make_opaque(place.folder.as_fd());
+            return opaque::mark(&place.folder);
         }
         if hidden.is_empty() || hidden == "." || hidden == ".." {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a whiteout of no name"));

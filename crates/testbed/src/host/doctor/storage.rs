@@ -2,9 +2,10 @@
 
 use super::{Finding, Need, Options, Prober};
 use crate::image;
-use rustix::fs::{XattrFlags, statvfs};
+use rustix::fs::statvfs;
 use std::path::{Path, PathBuf};
 use testbed_agent::launch::Probe;
+use testbed_agent::layers::opaque;
 use testbed_agent::{Doing as _, Fault};
 
 const AREA: &str = "images";
@@ -63,7 +64,7 @@ fn write_in(folder: &Path) -> Result<(), Fault> {
     let path: PathBuf = folder.join(format!(".testbed-doctor-{}", std::process::id()));
     let shown = folder.display().to_string();
     std::fs::create_dir(&path).doing_to("write in", &shown)?;
-    let set = rustix::fs::setxattr(&path, "user.overlay.opaque", b"y", XattrFlags::empty());
+    let set = std::fs::File::open(&path).and_then(opaque::mark);
     std::fs::remove_dir(&path).doing_to("write in", &shown)?;
     set.doing_to("set a user attribute in", &shown)
 }
