@@ -121,6 +121,13 @@ fn from_number(number: u128, ipv6: bool) -> IpAddr {
     }
 }
 
+/// The subnet of one address.
+impl From<IpAddr> for Subnet {
+    fn from(ip: IpAddr) -> Subnet {
+        Subnet { base: ip, prefix: if ip.is_ipv6() { 128 } else { 32 } }
+    }
+}
+
 impl FromStr for Subnet {
     type Err = SubnetError;
 

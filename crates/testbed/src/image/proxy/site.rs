@@ -1,6 +1,7 @@
 //! The proxies of a site, as `http_proxy` and its like name them (curl(1), "ENVIRONMENT").
 
 use super::request::authority;
+use crate::spec::{Subnet, SubnetError};
 use base64::Engine as _;
 use std::fmt;
 use std::net::IpAddr;
@@ -61,7 +62,7 @@ enum Exception {
     All,
     /// This and all below it, in lower case.
     Name(String, Option<u16>),
-    Network(IpAddr, u8, Option<u16>),
+    Network(Subnet, Option<u16>),
 }
 
 impl Site {
@@ -142,16 +143,10 @@ impl Exception {
         }
         let plain = text.trim_start_matches('[').trim_end_matches(']');
         if let Ok(address) = plain.parse::<IpAddr>() {
-            return Exception::Network(address, if address.is_ipv4() { 32 } else { 128 }, None);
+            return Exception::Network(address.into(), None);
         }
-        let network = text.split_once('/').and_then(|(address, prefix)| {
-            let address: IpAddr = address.parse().ok()?;
-            let prefix =
-                prefix.parse().ok().filter(|prefix| *prefix <= if address.is_ipv4() { 32 } else { 128 })?;
-            Some(Exception::Network(address, prefix, None))
-        });
-        if let Some(network) = network {
-            return network;
+        if let Ok(network) | Err(SubnetError::HostBits(network)) = text.parse() {
+            return Exception::Network(network, None);
         }
         let (host, port) = match authority(text, Some(0)) {
             Some((host, 0)) => (host, None),
@@ -159,7 +154,7 @@ impl Exception {
             None => (text.to_owned(), None),
         };
         match host.parse::<IpAddr>() {
-            Ok(address) => Exception::Network(address, if address.is_ipv4() { 32 } else { 128 }, port),
+            Ok(address) => Exception::Network(address.into(), port),
             Err(_) => {
                 let name = host.trim_start_matches("*.").trim_start_matches('.').trim_end_matches('.');
                 Exception::Name(name.to_ascii_lowercase(), port)
@@ -176,27 +171,11 @@ impl Exception {
                 let below = host.strip_suffix(name.as_str());
                 fits(wanted) && below.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
             }
-            Exception::Network(network, prefix, wanted) => {
-                let within = match (host.parse(), network) {
-                    (Ok(IpAddr::V4(host)), IpAddr::V4(network)) => same_start(
-                        u128::from(host.to_bits()) << 96,
-                        u128::from(network.to_bits()) << 96,
-                        *prefix,
-                    ),
-                    (Ok(IpAddr::V6(host)), IpAddr::V6(network)) => {
-                        same_start(host.to_bits(), network.to_bits(), *prefix)
-                    }
-                    _ => false,
-                };
-                fits(wanted) && within
+            Exception::Network(network, wanted) => {
+                fits(wanted) && host.parse().is_ok_and(|host| network.contains(host))
             }
         }
     }
-}
-
-/// Whether the first bits are the same.
-fn same_start(a: u128, b: u128, bits: u8) -> bool {
-    (a ^ b).checked_shr(128 - u32::from(bits)).unwrap_or(0) == 0
 }
 
 #[cfg(test)]
