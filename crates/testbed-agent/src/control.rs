@@ -243,6 +243,8 @@ pub struct ServiceStatus {
     pub name: String,
     /// How it ended, if it has: the status that a shell would show.
     pub ended: Option<i32>,
+    /// Why it could not be started, if it could not.
+    pub fault: Option<String>,
 }
 
 /// A port that the host publishes.

@@ -43,9 +43,10 @@ fn addresses(machine: &MachineStatus) -> String {
 }
 
 fn service(service: &ServiceStatus) -> String {
-    match service.ended {
-        None => service.name.clone(),
-        Some(status) => format!("{} (ended: {status})", service.name),
+    match (&service.fault, service.ended) {
+        (Some(fault), _) => format!("{} (failed: {fault})", service.name),
+        (None, Some(status)) => format!("{} (ended: {status})", service.name),
+        (None, None) => service.name.clone(),
     }
 }
 

@@ -87,6 +87,15 @@ fn waits_end_when_it_holds_or_in_time() {
 }
 
 #[test]
+fn status_tells_why_a_service_does_not_run() {
+    let up = Up::with("[machines.m.services]\nweb = { run = 'exec sleep 87.07', user = 'nobody-here' }");
+    let told = || up.call(&["status"]).text();
+    eventually("the reason", || told().contains("web (failed: ") && told().contains("nobody-here"));
+    let status = up.call(&["status", "--format", "json"]).text();
+    assert!(status.contains("nobody-here"), "{status}");
+}
+
+#[test]
 fn detached_programs_have_a_number_a_log_and_an_end() {
     let up =
         Up::with("[machines.m]\nservices = { one = 'echo from-one', two = 'echo from-two; sleep 85.05' }");

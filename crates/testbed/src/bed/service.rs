@@ -29,6 +29,8 @@ pub struct ServiceStatus {
     pub name: String,
     /// How it ended, if it has: the status that a shell would show.
     pub ended: Option<i32>,
+    /// Why it could not be started, if it could not.
+    pub fault: Option<String>,
 }
 
 /// What a service has written, the last of it.
@@ -251,13 +253,12 @@ impl Services {
     pub(super) fn status(&self) -> Vec<ServiceStatus> {
         let all = lock(&self.all);
         all.iter()
-            .map(|((machine, name), service)| ServiceStatus {
-                machine: machine.clone(),
-                name: name.clone(),
-                ended: match lock(&service.running).try_wait() {
-                    Ok(ended) => ended.map(|(exit, _)| exit.shell_code()),
-                    Err(_) => Some(125),
-                },
+            .map(|((machine, name), service)| {
+                let (ended, fault) = match lock(&service.running).try_wait() {
+                    Ok(ended) => (ended.map(|(exit, _)| exit.shell_code()), None),
+                    Err(fault) => (None, Some(fault.to_string())),
+                };
+                ServiceStatus { machine: machine.clone(), name: name.clone(), ended, fault }
             })
             .collect()
     }

@@ -51,7 +51,9 @@ fn of_machine(bed: &Bed, machine: &Machine, services: &[bed::ServiceStatus]) -> 
                 addresses: interface.addresses().iter().map(|address| address.ip()).collect(),
             })
             .collect(),
-        services: services.map(|s| ServiceStatus { name: s.name.clone(), ended: s.ended }).collect(),
+        services: services
+            .map(|s| ServiceStatus { name: s.name.clone(), ended: s.ended, fault: s.fault.clone() })
+            .collect(),
         ports: ports.map(|p| PortStatus { port: p.port, host: p.host }).collect(),
     }
 }

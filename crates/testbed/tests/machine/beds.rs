@@ -106,7 +106,7 @@ fn ready_means_what_the_file_says() {
         assert!(std::time::Instant::now() < end, "{}", log.tail(4096));
         std::thread::sleep(Duration::from_millis(5));
     }
-    assert!(bed.services().iter().all(|s| s.ended.is_none()));
+    assert!(bed.services().iter().all(|s| s.ended.is_none() && s.fault.is_none()));
     let all = bed["server"].processes().unwrap();
     let web = all.iter().find(|process| process.command.contains("http.server")).unwrap();
     bed["server"].signal(web.pid as i32, 9).unwrap();
