@@ -1,5 +1,6 @@
 //! Machines of an ordinary user, made without any right of root's.
 
+use crate::stays::eventually;
 use crate::user::User;
 use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, Instant};
@@ -30,6 +31,17 @@ pub(crate) fn passes(user: &User, machines: &str, tests: &[String]) {
     user.write("testbed.toml", &format!("{machines}\n{}", tests.concat()));
     let called = user.call(&["run"]);
     assert_eq!(called.code, Some(0), "{}\n{}", called.text(), called.stderr);
+}
+
+/// Kills a run as soon as it has so many processes, and waits until none of them is left.
+pub(crate) fn ends_with_its_keeper(user: &User, processes: usize) {
+    let mut keeper = user.command(&["run"]).spawn().unwrap();
+    let command = keeper.id();
+    let living = || user.processes().into_iter().filter(|pid| *pid != command).count();
+    eventually("its processes live", || living() >= processes);
+    keeper.kill().unwrap();
+    eventually("all have ended", || living() == 0);
+    keeper.wait().unwrap();
 }
 
 #[test]
@@ -181,21 +193,8 @@ fn nothing_is_left_when_the_keeper_is_killed() {
     let Some(user) = User::new() else { return };
     user.write("testbed.toml", &format!("{NETWORK}{}", test("long", "b", "setsid sleep 1000 & sleep 1000")));
     user.folder("shared");
-    let mut keeper = user.command(&["run"]).spawn().unwrap();
-    let command = keeper.id();
-    let processes = || user.processes().into_iter().filter(|pid| *pid != command).count();
-    let wait = |what: &str, done: &dyn Fn() -> bool| {
-        let end = Instant::now() + Duration::from_secs(10);
-        while !done() {
-            assert!(Instant::now() < end, "{what}: {} processes", processes());
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    };
     // The launcher, two agents, the service, the shell and its two sleepers.
-    wait("machines", &|| processes() >= 7);
-    keeper.kill().unwrap();
-    wait("the end", &|| processes() == 0);
-    keeper.wait().unwrap();
+    ends_with_its_keeper(&user, 7);
 }
 
 #[test]

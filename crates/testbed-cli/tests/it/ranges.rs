@@ -1,11 +1,10 @@
 //! Machines of an ordinary user who has a range of ids.
 
-use crate::ordinary::{passes, test};
+use crate::ordinary::{ends_with_its_keeper, passes, test};
 use crate::user::User;
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 /// The owners of all in a folder, that itself included.
 fn owners(folder: &Path) -> BTreeSet<u32> {
@@ -125,21 +124,8 @@ fn nothing_is_left_when_the_keeper_is_killed() {
     let Some(user) = User::with_ranges() else { return };
     let run = "setpriv --reuid 33 --regid 33 --clear-groups setsid sleep 1000 & sleep 1000";
     user.write("testbed.toml", &format!("[machines.m]\n{}", test("long", "m", run)));
-    let mut keeper = user.command(&["run"]).spawn().unwrap();
-    let command = keeper.id();
-    let processes = || user.processes().into_iter().filter(|pid| *pid != command).count();
-    let wait = |what: &str, done: &dyn Fn() -> bool| {
-        let end = Instant::now() + Duration::from_secs(10);
-        while !done() {
-            assert!(Instant::now() < end, "{what}: {} processes", processes());
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    };
     // The launcher, an agent, the shell and its two sleepers.
-    wait("a machine", &|| processes() >= 5);
-    keeper.kill().unwrap();
-    wait("the end", &|| processes() == 0);
-    keeper.wait().unwrap();
+    ends_with_its_keeper(&user, 5);
 }
 
 #[test]

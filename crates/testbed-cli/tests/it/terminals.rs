@@ -145,12 +145,18 @@ fn is_the_report(screen: &[String]) {
     assert!(!screen.iter().any(|line| line.contains("/3 done")), "{screen:#?}");
 }
 
+/// A run on a terminal, one of whose tests is done while two go on.
+fn half_done(folder: &Folder, mark: &str) -> OnTerminal {
+    let run = OnTerminal::run(folder, &["run", "-j", "3", "--junit", "report.xml"]);
+    run.waits_for("1/3 done");
+    eventually("both tests run", || processes_with(mark).len() >= 5);
+    run
+}
+
 #[test]
 fn ctrl_c_on_a_terminal_leaves_the_report() {
     let folder = slow("65.05");
-    let run = OnTerminal::run(&folder, &["run", "-j", "3"]);
-    run.waits_for("1/3 done");
-    eventually("both tests run", || processes_with("65.05").len() >= 5);
+    let run = half_done(&folder, "65.05");
     File::from(run.ours.try_clone().unwrap()).write_all(b"\x03").unwrap();
     let (code, screen) = run.finish("65.05");
     assert_eq!(code, Some(130), "{screen:#?}");
@@ -160,9 +166,7 @@ fn ctrl_c_on_a_terminal_leaves_the_report() {
 #[test]
 fn a_request_to_end_is_as_ctrl_c() {
     let folder = slow("66.06");
-    let run = OnTerminal::run(&folder, &["run", "-j", "3"]);
-    run.waits_for("1/3 done");
-    eventually("both tests run", || processes_with("66.06").len() >= 5);
+    let run = half_done(&folder, "66.06");
     kill_process(Pid::from_child(&run.begun), Signal::TERM).unwrap();
     let (code, screen) = run.finish("66.06");
     assert_eq!(code, Some(130), "{screen:#?}");
@@ -172,9 +176,7 @@ fn a_request_to_end_is_as_ctrl_c() {
 #[test]
 fn a_terminal_that_is_closed_ends_the_run() {
     let folder = slow("67.07");
-    let run = OnTerminal::run(&folder, &["run", "-j", "3", "--junit", "report.xml"]);
-    run.waits_for("1/3 done");
-    eventually("both tests run", || processes_with("67.07").len() >= 5);
+    let run = half_done(&folder, "67.07");
     assert_eq!(run.hang_up("67.07"), Some(130));
     // Who has no terminal has a report all the same.
     assert!(folder.read("report.xml").contains("tests=\"3\""), "{}", folder.read("report.xml"));
