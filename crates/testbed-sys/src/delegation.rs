@@ -239,14 +239,13 @@ mod tests {
 
     #[test]
     fn processes_of_a_real_folder_go_into_one_below() {
-        let Some(own) = crate::cgroup::Hierarchies::of_this_process().ok().and_then(|found| found.unified)
-        else {
+        let own = crate::cgroup::Hierarchies::of_this_process().ok().and_then(|found| found.unified);
+        let folder = own.map(|own| own.join(format!("testbed-clear-{}", std::process::id())));
+        let Some(folder) = folder.filter(|folder| fs::create_dir(folder).is_ok()) else {
+            assert!(std::env::var_os("TESTBED_STRICT").is_none(), "no cgroup v2 folder can be made");
+            eprintln!("SKIPPED: this test needs a folder of cgroup v2 of its own");
             return;
         };
-        let folder = own.join(format!("testbed-clear-{}", std::process::id()));
-        if fs::create_dir(&folder).is_err() {
-            return;
-        }
         let sleeper = Waiting(Command::new("sleep").arg("100").stdin(Stdio::null()).spawn().unwrap());
         fs::write(folder.join("cgroup.procs"), sleeper.0.id().to_string()).unwrap();
         let cleared = clear(&folder, "inner");
