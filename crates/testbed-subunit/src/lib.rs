@@ -93,6 +93,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Operators
+//!
+//! What stands between a reader and a report is made of [`Sink`]s: see [`stream`]. They tag, stamp, route, rename,
+//! filter, count and queue events, and each holds the next one.
+//!
 //! # What it does differently, and why
 //!
 //! Compared with python-subunit 1.4.6 and testtools, and with the crate `subunit` 0.3.1. Where they agree and are not
@@ -120,6 +125,13 @@
 //! | file after its `eof` | appended | – | begins again | the format says so |
 //! | end before start | negative duration | – | zero, and [`Record::is_skewed`] | clocks differ |
 //! | test that never ends | error | – | a failure | something hung or died |
+//! | filter: routes, `runnable`, `exists` | dropped | – | kept | whoever filters asks for fewer tests |
+//! | filter: tags of a test | those of its end | – | those of all its events | as above |
+//! | tagger: the event's own tags | changed under their owner | – | left alone | others read them too |
+//! | router: event that no rule is about | exception | – | goes to the fallback | a run should not end by it |
+//! | router: end of a sink that two rules lead to | twice, or never | – | once | reports are written then |
+//! | router: codes | one step | – | any number, the longest first | streams are multiplexed twice |
+//! | a sink of several that fails | ends the run for the others | – | they get the event | one report is not all |
 //!
 //! Also decided, as the format is silent: a number written longer than need be is read, and written short. Repeated
 //! tags are one tag. An empty id, name or MIME type is one, and not none. A field of no tags is no field.
@@ -130,6 +142,7 @@ pub mod event;
 pub mod json;
 pub mod junit;
 pub mod record;
+pub mod stream;
 pub mod summary;
 pub mod tap;
 pub mod v2;
@@ -137,4 +150,5 @@ mod xml;
 
 pub use event::{Draft, Event, EventError, EventRef, FileRef, Status, Tags, Timestamp};
 pub use record::{Record, Records};
+pub use stream::Sink;
 pub use summary::Summary;

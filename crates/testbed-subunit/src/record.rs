@@ -158,6 +158,16 @@ impl Record {
     }
 }
 
+/// Makes of `key` what stands for the test `id` on `route`, and for no other.
+pub(crate) fn put_key(route: Option<&str>, id: &str, key: &mut String) {
+    key.clear();
+    if let Some(route) = route {
+        // No part of a key holds NUL, so no two pairs have the same.
+        key.extend([route, "\0"]);
+    }
+    key.push_str(id);
+}
+
 /// Folds events into records.
 ///
 /// A record is complete with its test's final status, which may be the first that is heard of the test. More events
@@ -203,13 +213,7 @@ impl Records {
             self.of_no_test(event);
             return None;
         };
-        self.key.clear();
-        if let Some(route) = event.route() {
-            // No part of a key holds NUL, so no two pairs have the same.
-            self.key.push_str(route);
-            self.key.push('\0');
-        }
-        self.key.push_str(id);
+        put_key(event.route(), id, &mut self.key);
         let ends = event.status().is_some_and(Status::is_final);
         if let Some(open) = self.open.get_mut(&*self.key) {
             open.record.take(event, self.limits);

@@ -9,14 +9,18 @@ mod decode;
 mod encode;
 mod fields;
 mod header;
+mod kept;
 mod number;
 mod scan;
+mod writer;
 
 pub use self::decode::{Corrupt, Damaged, Decoder, Item, Items, NOISE_MAX, PARSER_ID, Packet};
 pub use self::encode::encode;
 pub(crate) use self::encode::packet_length;
 pub use self::fields::FieldError;
 pub(crate) use self::fields::take_str;
+pub(crate) use self::kept::KeptEvents;
+pub use self::writer::Writer;
 
 /// The most bytes a packet can have: its length is written in at most three octets.
 pub const MAX_PACKET: usize = 4_194_303;

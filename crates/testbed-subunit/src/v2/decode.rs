@@ -3,6 +3,7 @@ use thiserror::Error;
 use super::fields::FieldError;
 use super::scan::{Behind, Scan};
 use crate::event::{Draft, EventError, EventRef, Status};
+use crate::stream::{Each, Sink};
 
 /// The most bytes of noise in one [`Item::Noise`].
 pub const NOISE_MAX: usize = 64 * 1024;
@@ -107,29 +108,44 @@ impl<'a> Item<'a> {
     /// # Errors
     /// Where `noise` cannot be the name of a file.
     pub fn events(&self, noise: &str, mut each: impl FnMut(EventRef<'_>)) -> Result<(), EventError> {
+        self.send(
+            Some(noise),
+            &mut Each(|event: EventRef<'_>| {
+                each(event);
+                Ok::<(), EventError>(())
+            }),
+        )
+    }
+
+    /// Gives `sink` the events that the item stands for: see [`Item::events`]. Without a name for it, noise is left
+    /// out.
+    ///
+    /// # Errors
+    /// Where `noise` cannot be the name of a file, and those of `sink`.
+    pub fn send<S: Sink + ?Sized>(&self, noise: Option<&str>, sink: &mut S) -> Result<(), S::Error> {
         match *self {
-            Self::Packet(packet) => each(packet.event),
-            Self::Noise(bytes) => Draft::output(noise, bytes).split(NOISE_MAX)?.for_each(each),
+            Self::Packet(packet) => sink.event(packet.event),
+            Self::Noise(bytes) => noise.map_or(Ok(()), |name| Draft::output(name, bytes).send(sink)),
             Self::Damaged(Damaged { cause, offset, bytes, begins }) => {
                 let data = Draft::new()
                     .id(PARSER_ID)
                     .file("Packet data", bytes)
                     .mime("application/octet-stream")
                     .eof(true);
-                data.split(NOISE_MAX)?.for_each(&mut each);
-                if begins {
-                    let error = format!("{cause} (at byte {offset} of the stream)");
-                    let failure = Draft::new()
-                        .id(PARSER_ID)
-                        .status(Status::Fail)
-                        .file("Parser Error", error.as_bytes())
-                        .mime("text/plain;charset=utf8")
-                        .eof(true);
-                    each(failure.check()?);
+                data.split(NOISE_MAX)?.try_for_each(|event| sink.event(event))?;
+                if !begins {
+                    return Ok(());
                 }
+                let error = format!("{cause} (at byte {offset} of the stream)");
+                let failure = Draft::new()
+                    .id(PARSER_ID)
+                    .status(Status::Fail)
+                    .file("Parser Error", error.as_bytes())
+                    .mime("text/plain;charset=utf8")
+                    .eof(true);
+                failure.send(sink)
             }
         }
-        Ok(())
     }
 }
 

@@ -15,8 +15,16 @@ use crate::event::{Draft, EventRef};
 /// # Ok::<(), testbed_subunit::EventError>(())
 /// ```
 pub fn encode(event: &EventRef<'_>, out: &mut Vec<u8>) {
-    let draft = &event.0;
     let start = out.len();
+    put_content(event, out);
+    let crc = crc32fast::hash(&out[start..]);
+    out.extend_from_slice(&crc.to_be_bytes());
+}
+
+/// Appends all of the packet of `event` but its CRC.
+#[inline]
+pub(super) fn put_content(event: &EventRef<'_>, out: &mut Vec<u8>) {
+    let draft = &event.0;
     let length = packet_length(draft);
     out.reserve(length);
     out.push(SIGNATURE);
@@ -46,8 +54,6 @@ pub fn encode(event: &EventRef<'_>, out: &mut Vec<u8>) {
     if let Some(route) = draft.route {
         put_bytes(out, route.as_bytes());
     }
-    let crc = crc32fast::hash(&out[start..]);
-    out.extend_from_slice(&crc.to_be_bytes());
 }
 
 /// Bytes of the packet that `draft` would become, were there no limit.

@@ -6,6 +6,7 @@ mod arbitrary;
 mod seen;
 
 mod damage;
+mod filter;
 mod records;
 mod reports;
 mod vectors;
