@@ -58,10 +58,10 @@
 //! A failed candidate is *damage* where a packet was to be expected: at the start of the stream, behind a packet, and
 //! at the start of a line if its header is right. Elsewhere it is noise, because there it is far more likely a letter.
 //!
-//! A false start may claim 4 MiB that never come. Nothing is ever lost by it, but a live reader would wait, so it
-//! tells the decoder when input pauses and when it has stalled: see [`v2::Decoder::pause`] and
-//! [`v2::Decoder::stalled`]. A byte of noise is held back for as long as its reader takes to call `pause`; a byte behind
-//! false starts, for as many calls of `stalled` as there are false starts before it that claim it.
+//! A false start may claim 4 MiB that never come. Nothing is ever lost by it, but a live reader would wait, so it reads by
+//! [`v2::Live`], which gives up by a clock that its caller holds. By default, whatever comes in is out again a second
+//! after the last input, behind however many false starts; and within 20 s where input never stops. A reader of files
+//! needs no clock.
 //!
 //! # Folding
 //!

@@ -10,6 +10,7 @@ mod encode;
 mod fields;
 mod header;
 mod kept;
+mod live;
 mod number;
 mod scan;
 mod writer;
@@ -20,6 +21,7 @@ pub(crate) use self::encode::packet_length;
 pub use self::fields::FieldError;
 pub(crate) use self::fields::take_str;
 pub(crate) use self::kept::KeptEvents;
+pub use self::live::{Live, Patience};
 pub use self::writer::Writer;
 
 /// The most bytes a packet can have: its length is written in at most three octets.

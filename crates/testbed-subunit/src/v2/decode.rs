@@ -78,7 +78,7 @@ pub enum Corrupt {
         /// Bytes that are missing, as far as can be told.
         missing: usize,
     },
-    /// The rest of it does not come: see [`Decoder::stalled`].
+    /// The rest of it does not come: see [`Decoder::stalled`] and [`Decoder::give_up`].
     #[error("the rest of the packet does not come")]
     Stalled,
 }
@@ -92,6 +92,7 @@ impl Corrupt {
 
 impl<'a> Item<'a> {
     /// The item as it stood in the stream.
+    #[inline]
     pub fn bytes(&self) -> &'a [u8] {
         match *self {
             Self::Packet(packet) => packet.bytes,
@@ -175,9 +176,10 @@ impl<'a> Items<'a> {
 impl<'a> Iterator for Items<'a> {
     type Item = Item<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Item<'a>> {
-        let (item, length) = self.scan.step(self.rest, Behind::Nothing)?;
-        self.rest = &self.rest[length..];
+        let item = self.scan.step(self.rest, Behind::Nothing)?;
+        self.rest = &self.rest[item.bytes().len()..];
         Some(item)
     }
 }
@@ -204,9 +206,8 @@ impl<'a> Iterator for Items<'a> {
 /// assert_eq!(ids, ["foo"]);
 /// ```
 ///
-/// A false start in a program's output may claim up to 4 MiB. A reader of a live stream therefore calls
-/// [`Decoder::pause`] when nothing has come for a moment (some 50 ms), and [`Decoder::stalled`] when nothing has come
-/// for longer than a writer can take for one packet (some 1 s).
+/// A false start in a program's output may claim up to 4 MiB. Who reads a live stream therefore says when nothing
+/// comes: [`super::Live`] does so by a clock. A reader of files never needs it.
 #[derive(Clone, Debug, Default)]
 pub struct Decoder {
     buffer: Vec<u8>,
@@ -251,9 +252,10 @@ impl Decoder {
     }
 
     /// The next item, or `None` where it takes more bytes to tell.
+    #[inline]
     pub fn next_item(&mut self) -> Option<Item<'_>> {
-        let (item, length) = self.scan.step(&self.buffer[self.start..self.end], self.behind)?;
-        self.start += length;
+        let item = self.scan.step(&self.buffer[self.start..self.end], self.behind)?;
+        self.start += item.bytes().len();
         Some(item)
     }
 
@@ -264,12 +266,29 @@ impl Decoder {
         }
     }
 
-    /// Nothing has come for long: the oldest packet that is being waited for is none.
+    /// Nothing has come for long: no packet of which only a part is there is waited for any longer.
     ///
-    /// Its bytes are noise, or damage, and what came after its first byte is looked at again.
+    /// The oldest one's bytes are noise, or damage, and what came after its first byte is looked at again. Nothing is
+    /// held back after that.
     pub fn stalled(&mut self) {
+        self.give_up(self.received());
+    }
+
+    /// Something comes, but not enough: of the packets that begin before byte `before` of the stream (see
+    /// [`Decoder::received`]), none of which only a part is there is waited for any longer.
+    pub fn give_up(&mut self, before: u64) {
         self.pause();
-        self.scan.stalled();
+        self.scan.give_up(before);
+    }
+
+    /// Bytes of the stream that have come in.
+    pub fn received(&self) -> u64 {
+        self.handed_out() + self.held_back() as u64
+    }
+
+    /// Bytes of the stream that have come out in items.
+    pub fn handed_out(&self) -> u64 {
+        self.scan.offset()
     }
 
     /// Nothing more comes: whatever is held back comes out of [`Decoder::next_item`].

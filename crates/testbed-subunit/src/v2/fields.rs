@@ -92,10 +92,21 @@ pub(crate) fn take_str<'a>(rest: &mut &'a [u8]) -> Result<&'a str, FieldError> {
     Ok(text)
 }
 
-/// Looks at every byte without a branch, which for strings as short as ids beats any search that stops early.
+/// Looks at eight bytes at once, and at the last eight again instead of at a rest.
 #[inline]
 fn has_nul(bytes: &[u8]) -> bool {
-    bytes.iter().fold(false, |seen, &byte| seen | (byte == 0))
+    let Some(last) = bytes.last_chunk() else {
+        return bytes.contains(&0);
+    };
+    let (words, _) = bytes.as_chunks();
+    words.iter().fold(zeros(last), |seen, word| seen | zeros(word)) != 0
+}
+
+/// Not 0 where one of the bytes is 0: only there does taking one away set the top bit of a byte that had it not.
+#[inline]
+fn zeros(word: &[u8; 8]) -> u64 {
+    let word = u64::from_ne_bytes(*word);
+    word.wrapping_sub(0x0101_0101_0101_0101) & !word & 0x8080_8080_8080_8080
 }
 
 #[inline]

@@ -33,8 +33,8 @@ pub(super) struct Scan {
     checked: bool,
     /// Below so many bytes of input the next step can say nothing new.
     need: usize,
-    /// The next candidate that would be waited for is refused.
-    stalled: bool,
+    /// No candidate that begins before so many bytes of the stream is waited for.
+    given_up: u64,
     /// Bytes of the stream before the input.
     offset: u64,
     checksums: Checksums,
@@ -73,9 +73,34 @@ enum Verdict<'a> {
 }
 
 impl Scan {
-    /// The next item at the front of `input`, and its length. `None` where it takes more bytes to tell.
-    pub(super) fn step<'a>(&mut self, input: &'a [u8], behind: Behind) -> Option<(Item<'a>, usize)> {
-        if behind == Behind::More && input.len() < self.need && !self.stalled {
+    /// The next item at the front of `input`, to be taken off it. `None` where it takes more bytes to tell.
+    #[inline]
+    pub(super) fn step<'a>(&mut self, input: &'a [u8], behind: Behind) -> Option<Item<'a>> {
+        if self.run == 0
+            && let Some(packet) = self.next_packet(input)
+        {
+            return Some(Item::Packet(packet));
+        }
+        self.search(input, behind)
+    }
+
+    /// The packet at the front of `input` where there is one, as mostly there is.
+    #[inline]
+    fn next_packet<'a>(&mut self, input: &'a [u8]) -> Option<Packet<'a>> {
+        if self.damage.is_some() || input.first() != Some(&SIGNATURE) {
+            return None;
+        }
+        let Probe::Header(header) = header::probe(input) else { return None };
+        let (bytes, _) = input.split_at_checked(header.packet)?;
+        let Verdict::Whole { flags, body, .. } = self.open(header, bytes) else { return None };
+        let event = fields::parse(flags, body).ok()?;
+        self.before = Sync::Packet;
+        self.handed_out(bytes.len());
+        Some(Packet { event, bytes })
+    }
+
+    fn search<'a>(&mut self, input: &'a [u8], behind: Behind) -> Option<Item<'a>> {
+        if behind == Behind::More && input.len() < self.need && !self.is_given_up() {
             return None;
         }
         self.need = 0;
@@ -100,7 +125,7 @@ impl Scan {
                         self.damage = None;
                         self.before = Sync::Packet;
                         self.handed_out(bytes.len());
-                        return Some((Item::Packet(Packet { event, bytes }), bytes.len()));
+                        return Some(Item::Packet(Packet { event, bytes }));
                     }
                     Err(error) => {
                         if let Some(noise) = self.refuse(Corrupt::Field(error), bytes.len(), input) {
@@ -125,9 +150,19 @@ impl Scan {
         }
     }
 
-    /// The oldest candidate that is being waited for is no packet: its bytes do not come.
-    pub(super) fn stalled(&mut self) {
-        self.stalled = self.need > 0;
+    /// Candidates that begin before byte `before` of the stream, and are not whole, are no packets.
+    pub(super) fn give_up(&mut self, before: u64) {
+        self.given_up = before;
+    }
+
+    /// Bytes of the stream that have been handed out.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Whether the candidate behind the run is no longer waited for.
+    fn is_given_up(&self) -> bool {
+        self.offset + (self.run as u64) < self.given_up
     }
 
     #[inline]
@@ -146,7 +181,7 @@ impl Scan {
         if behind == Behind::Nothing {
             return Verdict::Not(Corrupt::Truncated { missing: need - candidate.len() }, extent);
         }
-        if std::mem::take(&mut self.stalled) {
+        if self.is_given_up() {
             return Verdict::Not(Corrupt::Stalled, candidate.len());
         }
         Verdict::Wait(need)
@@ -168,7 +203,7 @@ impl Scan {
     }
 
     /// Takes the candidate into the run, or begins a damaged packet with it.
-    fn refuse<'a>(&mut self, cause: Corrupt, extent: usize, input: &'a [u8]) -> Option<(Item<'a>, usize)> {
+    fn refuse<'a>(&mut self, cause: Corrupt, extent: usize, input: &'a [u8]) -> Option<Item<'a>> {
         let meant = match (self.damage, self.sync(input)) {
             (Some(_), _) | (None, Sync::Text) => false,
             (None, Sync::Line) => !cause.is_of_header(),
@@ -190,7 +225,7 @@ impl Scan {
         }
     }
 
-    fn hand_out_run<'a>(&mut self, input: &'a [u8]) -> (Item<'a>, usize) {
+    fn hand_out_run<'a>(&mut self, input: &'a [u8]) -> Item<'a> {
         let bytes = &input[..self.run];
         self.before = if bytes.ends_with(b"\n") { Sync::Line } else { Sync::Text };
         let item = match self.damage.take() {
@@ -205,14 +240,13 @@ impl Scan {
             }
         };
         self.handed_out(bytes.len());
-        (item, bytes.len())
+        item
     }
 
     #[inline]
     fn handed_out(&mut self, length: usize) {
         self.run = 0;
         self.need = 0;
-        self.stalled = false;
         self.offset += length as u64;
     }
 }

@@ -7,6 +7,7 @@ mod seen;
 
 mod damage;
 mod filter;
+mod live;
 mod records;
 mod reports;
 mod vectors;

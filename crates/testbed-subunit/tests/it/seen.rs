@@ -56,13 +56,22 @@ pub(crate) fn drain(decoder: &mut Decoder, seen: &mut Vec<Seen>) {
     }
 }
 
-/// Reads `stream` whole, cut once at every place, and byte by byte. All must agree, and add up to the stream.
+/// A stream of up to so many bytes is cut at every two places.
+const CUT_TWICE: usize = 64;
+
+/// Reads `stream` whole, cut at every place, at every two places if it is short, and byte by byte. All must agree, and
+/// add up to the stream.
 pub(crate) fn however_cut(stream: &[u8]) -> Vec<Seen> {
     let seen = whole(stream);
     assert_eq!(seen.iter().flat_map(|item| item.bytes().to_vec()).collect::<Vec<_>>(), stream);
     for cut in 0..=stream.len() {
         let (front, back) = stream.split_at(cut);
         assert_eq!(in_pieces([front, back]), seen, "cut at {cut}");
+        let last = if stream.len() > CUT_TWICE { 0 } else { back.len() };
+        for second in 1..last {
+            let (middle, back) = back.split_at(second);
+            assert_eq!(in_pieces([front, middle, back]), seen, "cut at {cut} and {}", cut + second);
+        }
     }
     assert_eq!(in_pieces(stream.chunks(1)), seen, "byte by byte");
     seen
