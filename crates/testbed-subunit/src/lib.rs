@@ -98,6 +98,11 @@
 //! What stands between a reader and a report is made of [`Sink`]s: see [`stream`]. They tag, stamp, route, rename,
 //! filter, count and queue events, and each holds the next one.
 //!
+//! # Other formats
+//!
+//! [`read`] makes events of what other tools print: [`tap`], [`gotest`]. Bytes may come in any pieces, what is not
+//! understood comes out as output, and memory is bounded, however long the stream is.
+//!
 //! # What it does differently, and why
 //!
 //! Compared with python-subunit 1.4.6 and testtools, and with the crate `subunit` 0.3.1. Where they agree and are not
@@ -139,8 +144,10 @@
 //! [subunit]: https://github.com/testing-cabal/subunit
 
 pub mod event;
+pub mod gotest;
 pub mod json;
 pub mod junit;
+pub mod read;
 pub mod record;
 pub mod stream;
 pub mod summary;

@@ -1,4 +1,6 @@
-//! The Test Anything Protocol, version 14.
+//! The Test Anything Protocol: versions 12 to 14 are read, version 14 is written.
+//!
+//! # Writing
 //!
 //! One test point a record, in the order in which tests end, and the plan at the end. An expected failure is TAP's
 //! `not ok … # TODO`. TAP takes `ok … # TODO` for a success, so `uxsuccess` is a plain `not ok`, as is a test that
@@ -24,96 +26,51 @@
 //! );
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Reading
+//!
+//! | TAP | event |
+//! |---|---|
+//! | `ok` | `success` |
+//! | `not ok` | `fail` |
+//! | `ok … # SKIP why` | `skip`, `why` as its reason; `not ok … # SKIP` is `fail`, as `prove` has it |
+//! | `not ok … # TODO why` | `xfail` |
+//! | `ok … # TODO why` | `success` with the tag `todo`: TAP takes it for one |
+//! | description | the id; without one, `test` and the number |
+//! | `# Subtest: name`, what is indented under it | ids `name/…`, and `inprogress` of `name` as soon as it begins |
+//! | YAML block | file `diagnostic.yaml` of its point; its `message` or `error` is the reason |
+//! | comment | file `comment` of the point before it, or of the subtest it stands in, or of no test |
+//! | number that is left out, or past the last point | `fail` of `test` and the number |
+//! | more points than planned, a number out of order, no plan | `fail` of `plan` |
+//! | `1..0 # SKIP why` | `skip` of `plan`, unless in a subtest, whose own point says it |
+//! | `Bail out! why` | `fail` of `Bail out!`; nothing is read as TAP until the next `TAP version` |
+//! | anything else, pragmas too | file `stdout` of no test, as it stands |
+//!
+//! What belongs to a point may follow it, so its status is told when something comes that does not: the next point,
+//! the plan, the end. Ids are marked runnable, as only those count as tests. A line of more than 1 MiB is output, and
+//! what is nested more than 32 deep as well.
+//!
+//! ```
+//! use testbed_subunit::read::Reader;
+//! use testbed_subunit::{Status, tap};
+//!
+//! let mut told = Vec::new();
+//! let mut each = |event: testbed_subunit::EventRef<'_>| {
+//!     if let Some((id, status)) = event.id().zip(event.status()) {
+//!         told.push((id.to_owned(), status));
+//!     }
+//! };
+//! let mut reader = tap::Reader::new();
+//! reader.feed(b"1..3\nok 1 - pings # SKIP no route\nnot ok 2 - tr", &mut each);
+//! reader.feed(b"aces\n  ---\n  message: 'no answer'\n  ...\n", &mut each);
+//! reader.finish(&mut each);
+//! let told: Vec<_> = told.iter().map(|(id, status)| (id.as_str(), *status)).collect();
+//! assert_eq!(told, [("pings", Status::Skip), ("traces", Status::Fail), ("test 3", Status::Fail)]);
+//! ```
 
-use std::io::{self, Write};
+mod line;
+mod read;
+mod write;
 
-use crate::event::Status;
-use crate::record::Record;
-
-/// Writes test points to `W` as records come.
-#[derive(Debug)]
-pub struct Writer<W> {
-    out: W,
-    points: u64,
-}
-
-impl<W: Write> Writer<W> {
-    /// Begins a report in `out`.
-    ///
-    /// # Errors
-    /// Those of `W`.
-    pub fn new(mut out: W) -> io::Result<Self> {
-        out.write_all(b"TAP version 14\n")?;
-        Ok(Self { out, points: 0 })
-    }
-
-    /// Writes the test point of a record. A failure's attachments follow as comments.
-    ///
-    /// # Errors
-    /// Those of `W`.
-    pub fn add(&mut self, record: &Record) -> io::Result<()> {
-        let (ok, directive) = match record.status {
-            Some(Status::Exists) => return Ok(()),
-            Some(Status::Success) => ("ok", None),
-            Some(Status::Skip) => ("ok", Some("SKIP")),
-            Some(Status::XFail) => ("not ok", Some("TODO")),
-            Some(Status::Fail | Status::UxSuccess | Status::InProgress) | None => ("not ok", None),
-        };
-        self.points += 1;
-        let mut point = format!("{ok} {} - {}", self.points, description(&record.id));
-        if let Some(directive) = directive {
-            point.push_str(" # ");
-            point.push_str(directive);
-            if let Some(reason) = record.reason() {
-                point.push(' ');
-                point.push_str(&description(&reason));
-            }
-        }
-        point.push('\n');
-        self.out.write_all(point.as_bytes())?;
-        if record.is_failure() {
-            self.diagnose(record)?;
-        }
-        Ok(())
-    }
-
-    /// Writes the plan, and gives back what the report was written to.
-    ///
-    /// # Errors
-    /// Those of `W`.
-    pub fn finish(mut self) -> io::Result<W> {
-        writeln!(self.out, "1..{}", self.points)?;
-        self.out.flush()?;
-        Ok(self.out)
-    }
-
-    fn diagnose(&mut self, record: &Record) -> io::Result<()> {
-        let status = record.status.map_or("unfinished", |status| match status {
-            Status::InProgress => "unfinished",
-            status => status.as_str(),
-        });
-        write!(self.out, "  ---\n  status: {status}\n")?;
-        if let Some(duration) = record.duration() {
-            writeln!(self.out, "  duration_ms: {}", duration.as_millis())?;
-        }
-        self.out.write_all(b"  ...\n")?;
-        for attachment in &record.attachments {
-            writeln!(self.out, "# {}:", description(&attachment.name))?;
-            for line in attachment.kept.to_vec().split(|&byte| byte == b'\n') {
-                if !line.is_empty() {
-                    writeln!(self.out, "#   {}", one_line(&String::from_utf8_lossy(line)))?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A text that reads as one description: on one line, with the characters escaped that mean something.
-fn description(text: &str) -> String {
-    one_line(text).replace('\\', "\\\\").replace('#', "\\#")
-}
-
-fn one_line(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
-}
+pub use self::read::Reader;
+pub use self::write::Writer;

@@ -1,3 +1,5 @@
+mod parse;
+
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
@@ -12,7 +14,7 @@ pub struct Timestamp {
     nanos: u32,
 }
 
-/// A moment that the wire cannot carry.
+/// Why something is no moment that the wire can carry.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 pub enum TimeError {
     /// It lies before 1970.
@@ -24,6 +26,9 @@ pub enum TimeError {
     /// A second has fewer nanoseconds.
     #[error("{0} nanoseconds are a second or more")]
     Nanoseconds(u32),
+    /// It is no time as RFC 3339 writes it.
+    #[error("time is not written as in 2026-11-20T19:00:01Z")]
+    Form,
 }
 
 const NANOS_PER_SECOND: u32 = 1_000_000_000;

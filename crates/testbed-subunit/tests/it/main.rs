@@ -8,6 +8,7 @@ mod seen;
 mod damage;
 mod filter;
 mod live;
+mod readers;
 mod records;
 mod reports;
 mod vectors;

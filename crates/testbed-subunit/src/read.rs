@@ -1,0 +1,137 @@
+//! Readers of other tools' results: bytes go in, events come out.
+//!
+//! All have the shape of [`Reader`], take any cutting of the bytes, and give the same events for each. What they do
+//! not understand comes out as well, as the file `stdout` of no test. None needs more memory than its limits say,
+//! however long the stream is.
+//!
+//! ```
+//! use testbed_subunit::read::{Format, Reader};
+//! use testbed_subunit::{Records, Summary};
+//!
+//! let mut reader = "tap".parse::<Format>()?.reader();
+//! let (mut records, mut summary) = (Records::default(), Summary::default());
+//! let mut fold = |event: testbed_subunit::EventRef<'_>| {
+//!     if let Some(record) = records.event(event) {
+//!         summary.add(&record);
+//!     }
+//! };
+//! for piece in ["1..2\nok 1 - answers\nnot o", "k 2 - resolves\n"] {
+//!     reader.feed(piece.as_bytes(), &mut fold);
+//! }
+//! reader.finish(&mut fold);
+//! assert_eq!((summary.tests().passed, summary.tests().failed), (1, 1));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod emit;
+mod lines;
+
+use std::fmt;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+pub(crate) use self::emit::{TEXT, emit, first_line, name, output};
+pub(crate) use self::lines::{Line, Lines};
+use crate::event::EventRef;
+use crate::stream::Sink;
+use crate::{gotest, tap};
+
+/// Makes events of the bytes of another format.
+pub trait Reader {
+    /// Takes the next bytes, and calls `each` with the events that they complete.
+    fn feed(&mut self, bytes: &[u8], each: &mut dyn FnMut(EventRef<'_>));
+
+    /// The stream has ended: calls `each` with what was held back and what is missing. The reader is as new then.
+    fn finish(&mut self, each: &mut dyn FnMut(EventRef<'_>));
+}
+
+/// Gives the events of the next bytes to a sink. It gets no more of them once it has failed.
+///
+/// # Errors
+/// Those of `sink`.
+pub fn feed_into<S: Sink + ?Sized>(
+    reader: &mut (impl Reader + ?Sized),
+    bytes: &[u8],
+    sink: &mut S,
+) -> Result<(), S::Error> {
+    let mut result = Ok(());
+    reader.feed(bytes, &mut |event| {
+        if result.is_ok() {
+            result = sink.event(event);
+        }
+    });
+    result
+}
+
+/// The stream has ended: gives what was held back and what is missing to a sink, but not that it is the end, as
+/// another stream may follow.
+///
+/// # Errors
+/// Those of `sink`.
+pub fn finish_into<S: Sink + ?Sized>(
+    reader: &mut (impl Reader + ?Sized),
+    sink: &mut S,
+) -> Result<(), S::Error> {
+    let mut result = Ok(());
+    reader.finish(&mut |event| {
+        if result.is_ok() {
+            result = sink.event(event);
+        }
+    });
+    result
+}
+
+/// The formats that can be read, by the names that people choose them by.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Format {
+    /// The Test Anything Protocol, versions 12 to 14: [`tap::Reader`].
+    Tap,
+    /// What `go test -json` prints: [`gotest::Reader`].
+    GoTest,
+}
+
+impl Format {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Tap, Self::GoTest];
+
+    /// The name: `tap`, `go`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tap => "tap",
+            Self::GoTest => "go",
+        }
+    }
+
+    /// A reader of the format.
+    pub fn reader(self) -> Box<dyn Reader + Send> {
+        match self {
+            Self::Tap => Box::new(tap::Reader::new()),
+            Self::GoTest => Box::new(gotest::Reader::new()),
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A word that no format is called by.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[error("no format is called `{word}`: there are {}", Format::ALL.map(Format::as_str).join(", "))]
+pub struct UnknownFormat {
+    /// The word.
+    pub word: String,
+}
+
+impl FromStr for Format {
+    type Err = UnknownFormat;
+
+    fn from_str(word: &str) -> Result<Self, UnknownFormat> {
+        let named = Self::ALL.into_iter().find(|format| format.as_str() == word);
+        named.ok_or_else(|| UnknownFormat { word: word.to_owned() })
+    }
+}

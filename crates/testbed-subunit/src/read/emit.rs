@@ -1,0 +1,62 @@
+//! What readers have in common when they make events of what they were given.
+
+use std::borrow::Cow;
+
+use crate::event::{Draft, EventRef};
+
+/// MIME type of a file that is known to be text.
+pub(crate) const TEXT: &str = "text/plain;charset=utf8";
+
+/// The longest id, tag or file name that a reader makes, in bytes.
+const NAME_MAX: usize = 4096;
+
+/// The most bytes of a file in one event.
+const PIECE: usize = 64 * 1024;
+
+/// A text from outside as a name that an event may have.
+///
+/// NUL becomes its picture `␀`. A name of more than 4 KiB is cut, and ends with the checksum of the whole, so that
+/// two of them still differ.
+pub(crate) fn name(text: &str) -> Cow<'_, str> {
+    if text.len() > NAME_MAX {
+        let end = format!("…{:08x}", crc32fast::hash(text.as_bytes()));
+        let cut = text.floor_char_boundary(NAME_MAX - end.len());
+        return Cow::Owned(text[..cut].replace('\0', "\u{2400}") + &end);
+    }
+    if text.contains('\0') {
+        return Cow::Owned(text.replace('\0', "\u{2400}"));
+    }
+    Cow::Borrowed(text)
+}
+
+/// Calls `each` with the events of `draft`, whose file may be of any length. Its names went through [`name`].
+pub(crate) fn emit(draft: Draft<'_>, each: &mut dyn FnMut(EventRef<'_>)) {
+    let events = draft.split(PIECE);
+    debug_assert!(events.is_ok(), "names are checked before");
+    events.into_iter().flatten().for_each(each);
+}
+
+/// Bytes that a reader does not understand: output of no test.
+pub(crate) fn output(bytes: &[u8], each: &mut dyn FnMut(EventRef<'_>)) {
+    emit(Draft::output("stdout", bytes), each);
+}
+
+/// The first line of `text` that says something, cut to half a KiB: a reason.
+pub(crate) fn first_line(text: &str) -> Option<&str> {
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
+    Some(line[..line.floor_char_boundary(512)].trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_legal_and_differ() {
+        assert_eq!(name("a\0b"), "a\u{2400}b");
+        let long = "\u{2603}".repeat(5000);
+        let longer = format!("{long}\0");
+        assert!(name(&long).len() <= NAME_MAX && name(&long) != name(&longer));
+        assert!(Draft::new().id(&*name(&longer)).check().is_ok());
+    }
+}
