@@ -22,8 +22,6 @@ pub struct Setup {
     pub cgroup_occupied: bool,
     /// cgroup v1 folders to make machines' folders in, by controller.
     pub cgroup_v1: Vec<(Controller, String)>,
-    /// What of the host a machine whose image is `host` must not see.
-    pub mask: Vec<Masked>,
     /// This host's `/dev/net/tun` can be used.
     pub tun: bool,
 }
@@ -37,7 +35,7 @@ pub enum Ids {
     /// The launcher runs as root: [`IDS`] ids from this one on.
     Range(u32),
     /// The launcher runs as an ordinary user who has ids beside the own (subuid(5)): that user is root inside, and so many
-    /// ids there are, root among them. Whoever keeps the launcher has them mapped: see [`Order::Begin`].
+    /// ids there are, root among them. Whoever keeps the launcher has them mapped: see [`Order::Show`].
     Delegated(u32),
     /// The launcher runs as an ordinary user: that user is root inside, and there is nobody else.
     Single,
@@ -92,11 +90,13 @@ pub enum Mask {
 /// What a keeper tells its launcher. Numbers of fabrics and machines are the keeper's choice and never reused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {
-    /// More that belongs before the mask of [`Setup`], which may be too long for one frame. Before [`Order::Begin`].
-    Hide(Vec<Masked>),
-    /// First, and once. With [`Ids::Delegated`] the answer only says that the launcher has a user namespace, whose ids its
-    /// keeper has to map now (newuidmap(1)): [`Order::Mapped`] goes on.
+    /// First, and once.
     Begin(Setup),
+    /// What of the host a machine whose image is `host` must not see. Too long for one frame, it comes in several.
+    Hide(Vec<Masked>),
+    /// All that is to be hidden is told: prepares the host's root. With [`Ids::Delegated`] the answer only says that the
+    /// launcher has a user namespace, whose ids its keeper has to map now (newuidmap(1)): [`Order::Mapped`] goes on.
+    Show,
     /// The ids of the launcher's user namespace are mapped, or with [`Ids::Single`] could not be: then it maps one itself.
     Mapped(Ids),
     /// Makes an ordinary user's launcher root of a user namespace, whose ids its keeper has to map: for orders about files,

@@ -15,9 +15,9 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use testbed_agent::Doing as _;
-use testbed_agent::Fault;
 use testbed_agent::launch::{Controller, IDS, Ids, Mask, Masked, Setup};
 use testbed_agent::layers::opaque;
+use testbed_agent::{Fault, FaultKind};
 use testbed_sys::delegation;
 use testbed_sys::mount::{self, Alteration, NewFs};
 use testbed_sys::process::{self, Cloned, Namespaces, SingleThreaded, clone};
@@ -27,8 +27,8 @@ pub(super) struct Base {
     ids: Ids,
     /// A namespace with the machines' map, for idmapped mounts.
     canonical: Option<OwnedFd>,
-    /// The host's root, masked.
-    host: Host,
+    /// The host's root, masked, once that is prepared.
+    host: Option<Host>,
     /// Namespaces that show one owner of the host as root, by that owner.
     owners: RefCell<HashMap<(u32, u32), OwnedFd>>,
     /// The folder with the command that drives a testbed from inside, once a machine has wanted it.
@@ -53,30 +53,35 @@ enum Host {
 /// Where processes go that are in a folder which is to pass controllers on.
 const KEEPERS: &str = "testbed";
 
-/// A launcher that has left the host's user namespace, if it is to.
+/// An ordinary user's launcher that has left the host's user namespace.
 pub(super) struct Separate {
-    pub(super) setup: Setup,
-    /// What an ordinary user's machines see of the host, with the owners that can be seen from the host only.
+    setup: Setup,
+    mask: Vec<Masked>,
+    /// What its machines see of the host, with the owners that can be seen from the host only.
     survey: Survey,
     /// This user and group, as the host counts.
     own: (u32, u32),
 }
 
 impl Separate {
-    /// Looks at the host, and leaves its user namespace if this is an ordinary user's launcher. A single id is mapped as
-    /// well; other ids are not.
-    pub(super) fn from_host(token: SingleThreaded, setup: Setup) -> Result<Separate, Fault> {
-        if !setup.ids.is_ordinary() {
-            return Ok(Separate { setup, survey: Survey::default(), own: (0, 0) });
-        }
-        let survey = Survey::make(&setup.mask)?;
+    /// Looks at the host, and leaves its user namespace. A single id is mapped as well; other ids are not.
+    pub(super) fn from_host(
+        token: SingleThreaded,
+        setup: Setup,
+        mask: Vec<Masked>,
+    ) -> Result<Separate, Fault> {
+        let survey = Survey::make(&mask)?;
         let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
         process::unshare_user(token).doing("make a user namespace").map_err(refused_namespace)?;
-        let mut separate = Separate { setup, survey, own: (uid, gid) };
+        let mut separate = Separate { setup, mask, survey, own: (uid, gid) };
         if separate.setup.ids == Ids::Single {
             separate.map(Ids::Single)?;
         }
         Ok(separate)
+    }
+
+    pub(super) fn ids(&self) -> Ids {
+        self.setup.ids
     }
 
     /// What ids it has now: those that were mapped, or the one that every user can map.
@@ -91,22 +96,25 @@ impl Separate {
     }
 }
 
+impl Separate {
+    /// Makes what machines share.
+    pub(super) fn prepare(self, token: SingleThreaded) -> Result<Base, Fault> {
+        become_root(token)?;
+        let skeleton = Skeleton::make(&self.mask, self.survey, self.setup.ids)?;
+        let base = Base::prepare(token, &self.setup)?;
+        Ok(Base { host: Some(Host::Folders(skeleton)), ..base })
+    }
+}
+
 impl Base {
-    pub(super) fn prepare(token: SingleThreaded, separate: Separate) -> Result<Base, Fault> {
-        let Separate { setup, survey, .. } = separate;
-        if setup.ids.is_ordinary() {
-            become_root(token)?;
-        }
+    /// Makes what machines share, but for the host's root.
+    pub(super) fn prepare(token: SingleThreaded, setup: &Setup) -> Result<Base, Fault> {
         let canonical = match setup.ids {
             Ids::Range(first) => {
                 let map = IdMap { inside: 0, outside: first, count: IDS };
                 Some(userns::with_maps(token, map, map).doing("map user ids")?)
             }
             Ids::Delegated(_) | Ids::Single => None,
-        };
-        let host = match &canonical {
-            Some(ids) => Host::Whole(masked_host(ids.as_fd(), &setup)?),
-            None => Host::Folders(Skeleton::make(&setup.mask, survey, setup.ids)?),
         };
         let above = setup.cgroup.as_deref().and_then(|path| Path::new(path).parent());
         let pass_on = |folder: &Path| {
@@ -150,7 +158,7 @@ impl Base {
             nursery,
             ids: setup.ids,
             canonical,
-            host,
+            host: None,
             owners: RefCell::default(),
             client: OnceCell::new(),
             unified,
@@ -158,6 +166,13 @@ impl Base {
             cgroup_paths,
             tun: setup.tun,
         })
+    }
+
+    /// Prepares the host's root, as root's launcher has it, with some of it hidden.
+    pub(super) fn show_host(&mut self, mask: &[Masked]) -> Result<(), Fault> {
+        let ids = self.canonical.as_ref().ok_or_else(|| unprepared("map of ids"))?;
+        self.host = Some(Host::Whole(masked_host(ids.as_fd(), mask)?));
+        Ok(())
     }
 
     /// Makes process 1 of a machine.
@@ -200,7 +215,7 @@ impl Base {
 
     /// A mount of the masked host root, and the folders of the host that belong on it.
     pub(super) fn host(&self) -> Result<(OwnedFd, Vec<Part>), Fault> {
-        let (root, parts) = match &self.host {
+        let (root, parts) = match self.host.as_ref().ok_or_else(|| unprepared("root of the host"))? {
             Host::Whole(root) => (root, Vec::new()),
             Host::Folders(skeleton) => (&skeleton.layer, skeleton.parts()?),
         };
@@ -335,14 +350,18 @@ fn client_folder(owner: u32) -> Result<OwnedFd, Fault> {
     Ok(folder)
 }
 
-fn masked_host(ids: BorrowedFd<'_>, setup: &Setup) -> Result<OwnedFd, Fault> {
+fn unprepared(what: &str) -> Fault {
+    Fault::new(FaultKind::State, format!("the launcher has no {what} yet"))
+}
+
+fn masked_host(ids: BorrowedFd<'_>, entries: &[Masked]) -> Result<OwnedFd, Fault> {
     let mapped = |tree: OwnedFd, what: &str| -> Result<OwnedFd, Fault> {
         let alteration = Alteration { ids: Some(ids), ..Alteration::default() };
         mount::alter(tree.as_fd(), alteration, false).doing("map owners of").map_err(|f| f.at(what))?;
         Ok(tree)
     };
     let mask = tmpfs("16m")?;
-    fill_mask(mask.as_fd(), &setup.mask, |id| id)?;
+    fill_mask(mask.as_fd(), entries, |id| id)?;
     let mask = mapped(mask, "the mask")?;
     let root = mapped(mount::copy_of_path(c"/", false).doing("open /")?, "/")?;
     let overlay = NewFs::open("overlay")

@@ -17,7 +17,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use testbed_agent::agent::Exit;
 use testbed_agent::frame::{Decoder, Frame, Kind, encode_message};
-use testbed_agent::launch::{Ended, Ids, LinkMode, Masked, Order, Outcome};
+use testbed_agent::launch::{Ended, Ids, LinkMode, Masked, Order, Outcome, Setup};
 use testbed_agent::{Fault, FaultKind};
 use testbed_sys::cgroup::Cgroup;
 use testbed_sys::process::{self, SingleThreaded, Status};
@@ -47,6 +47,7 @@ pub(crate) fn run(open_files: Option<u64>) -> io::Result<()> {
         keeper,
         mask: Vec::new(),
         base: None,
+        begun: None,
         unmapped: None,
         fabrics: HashMap::new(),
         machines: HashMap::new(),
@@ -88,7 +89,9 @@ struct Launcher {
     /// What is to be hidden of the host, as far as it has been told.
     mask: Vec<Masked>,
     base: Option<Base>,
-    /// What it begins with once its ids are mapped.
+    /// An ordinary user's, until all is told that is to be hidden.
+    begun: Option<Setup>,
+    /// What it goes on with once its ids are mapped.
     unmapped: Option<Separate>,
     fabrics: HashMap<u32, Fabric>,
     machines: HashMap<u32, Machine>,
@@ -212,20 +215,26 @@ impl Launcher {
         given: &mut Vec<OwnedFd>,
     ) -> Result<Outcome, Fault> {
         match order {
+            Order::Begin(setup) if setup.ids.is_ordinary() => self.begun = Some(setup),
+            Order::Begin(setup) => self.base = Some(Base::prepare(self.token, &setup)?),
             Order::Hide(masked) => self.mask.extend(masked),
-            Order::Begin(mut setup) => {
-                self.mask.append(&mut setup.mask);
-                setup.mask = std::mem::take(&mut self.mask);
-                let separate = Separate::from_host(self.token, setup)?;
-                match separate.setup.ids {
-                    Ids::Delegated(_) => self.unmapped = Some(separate),
-                    Ids::Range(_) | Ids::Single => self.base = Some(Base::prepare(self.token, separate)?),
+            Order::Show => {
+                let mask = std::mem::take(&mut self.mask);
+                match self.begun.take() {
+                    None => self.base.as_mut().ok_or_else(not_set_up)?.show_host(&mask)?,
+                    Some(setup) => {
+                        let separate = Separate::from_host(self.token, setup, mask)?;
+                        match separate.ids() {
+                            Ids::Delegated(_) => self.unmapped = Some(separate),
+                            Ids::Range(_) | Ids::Single => self.base = Some(separate.prepare(self.token)?),
+                        }
+                    }
                 }
             }
             Order::Mapped(ids) => {
                 let mut separate = self.unmapped.take().ok_or_else(|| missing("user namespace"))?;
                 separate.map(ids)?;
-                self.base = Some(Base::prepare(self.token, separate)?);
+                self.base = Some(separate.prepare(self.token)?);
             }
             Order::Separate => {
                 process::unshare_user(self.token).map_err(|e| Fault::system("make a user namespace", &e))?;
@@ -346,6 +355,7 @@ impl Launcher {
             }
             let _ = process::kill(machine.pid as i32, libc::SIGKILL);
         }
+        close_together(self.leaving.iter_mut().flat_map(|leaving| leaving.held.drain(..)).collect());
         self.leaving.clear();
         for machine in self.machines.values() {
             kill_and_wait(machine.pid);
@@ -355,6 +365,21 @@ impl Launcher {
             base.remove_cgroups();
         }
     }
+}
+
+/// Takes namespaces down. That is mostly waiting for the kernel, which has many wait for one thing together; so it is done
+/// in threads, of which a launcher can have some once it makes no machines any more.
+fn close_together(namespaces: Vec<OwnedFd>) {
+    const THREADS: usize = 8;
+    let share = namespaces.len().div_ceil(THREADS);
+    let mut namespaces = namespaces.into_iter().peekable();
+    std::thread::scope(|scope| {
+        while namespaces.peek().is_some() {
+            let its: Vec<OwnedFd> = namespaces.by_ref().take(share).collect();
+            // Without a thread, they are closed here.
+            let _ = std::thread::Builder::new().spawn_scoped(scope, || drop(its));
+        }
+    });
 }
 
 /// Ends a child that has not been waited for.
@@ -373,7 +398,11 @@ fn remove_all(cgroups: &[Cgroup]) {
 }
 
 fn base_of(base: &Option<Base>) -> Result<&Base, Fault> {
-    base.as_ref().ok_or_else(|| Fault::new(FaultKind::State, "the launcher has not been set up"))
+    base.as_ref().ok_or_else(not_set_up)
+}
+
+fn not_set_up() -> Fault {
+    Fault::new(FaultKind::State, "the launcher has not been set up")
 }
 
 fn missing(what: &str) -> Fault {

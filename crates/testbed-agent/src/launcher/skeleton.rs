@@ -20,7 +20,6 @@ use testbed_sys::mount;
 
 /// What an ordinary user's machines see of the host beside programs and data: told by whoever still sees who owns it,
 /// because in a user namespace all others than the user are nobody.
-#[derive(Default)]
 pub(super) struct Survey {
     /// Parents first.
     seen: Vec<Seen>,

@@ -37,7 +37,13 @@ struct Shared {
     next: AtomicU32,
     /// Once it has begun.
     ids: OnceLock<Ids>,
+    /// Until it is asked.
+    mask: Mutex<Option<FindMask>>,
+    shown: OnceLock<Result<(), Fault>>,
 }
+
+/// Tells what of the host a machine whose image is `host` must not see, once that is found.
+pub(crate) type FindMask = Box<dyn FnOnce() -> Result<Vec<Masked>, Fault> + Send>;
 
 #[derive(Default)]
 struct Machines {
@@ -45,26 +51,28 @@ struct Machines {
 }
 
 impl Engine {
-    /// Starts a launcher.
+    /// Starts a launcher. `mask` is what of the host a machine whose image is `host` must not see.
     ///
     /// # Errors
     /// When the launcher cannot be started, or the host lacks what it needs.
-    pub fn start(setup: Setup) -> Result<Engine, Fault> {
+    pub fn start(setup: Setup, mask: Vec<Masked>) -> Result<Engine, Fault> {
         let engine = Engine::idle()?;
-        engine.begin(setup)?;
+        engine.begin(setup, Box::new(|| Ok(mask)))?;
         Ok(engine)
     }
 
-    /// Has the launcher prepare what all machines need.
+    /// Has the launcher prepare what all machines need. Where it can do more before it must know what is to be hidden of the
+    /// host, that is not waited for yet.
     ///
     /// # Errors
     /// When the host lacks something of it.
-    pub(crate) fn begin(&self, mut setup: Setup) -> Result<(), Fault> {
+    pub(crate) fn begin(&self, setup: Setup, mask: FindMask) -> Result<(), Fault> {
         let ids = setup.ids;
-        for masked in in_frames(std::mem::take(&mut setup.mask)) {
-            self.send_order(&Order::Hide(masked), Vec::new())?;
-        }
+        *lock(&self.shared.mask) = Some(mask);
         self.order(&Order::Begin(setup))?;
+        if ids.is_ordinary() {
+            self.show_host()?;
+        }
         let ids = match ids {
             Ids::Delegated(_) => {
                 // There are hosts where the programs may not do what they are for; one id is left then, as `doctor` tells.
@@ -80,6 +88,22 @@ impl Engine {
         Ok(())
     }
 
+    /// Has the launcher prepare the host's root, before the first machine that shows it.
+    ///
+    /// # Errors
+    /// When what is to be hidden cannot be found, or the host lacks something.
+    pub(crate) fn show_host(&self) -> Result<(), Fault> {
+        let show = || {
+            let not_begun = || Fault::new(FaultKind::State, "the launcher has not been set up");
+            let find_mask = lock(&self.shared.mask).take().ok_or_else(not_begun)?;
+            for masked in in_frames(find_mask()?) {
+                self.send_order(&Order::Hide(masked), Vec::new())?;
+            }
+            self.order(&Order::Show)
+        };
+        self.shared.shown.get_or_init(show).clone()
+    }
+
     /// Starts a launcher that can make nothing yet.
     ///
     /// # Errors
@@ -92,7 +116,15 @@ impl Engine {
         let launcher = Arc::new(Link::new("launcher", ours, 1, handler).doing("reach the launcher")?);
         poller::watch(&launcher).doing("watch the launcher")?;
         let process = Mutex::new(process);
-        let shared = Shared { launcher, process, machines, next: AtomicU32::new(1), ids: OnceLock::new() };
+        let shared = Shared {
+            launcher,
+            process,
+            machines,
+            next: AtomicU32::new(1),
+            ids: OnceLock::new(),
+            mask: Mutex::default(),
+            shown: OnceLock::new(),
+        };
         Ok(Engine { shared: Arc::new(shared) })
     }
 

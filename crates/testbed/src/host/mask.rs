@@ -5,8 +5,7 @@
 //! sees the host's root as its own, so permissions alone would hide nothing.
 
 use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, openat, statat};
-use std::collections::BTreeSet;
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat, openat, statat};
 use std::io;
 use std::path::Path;
 use testbed_agent::launch::{Mask, Masked};
@@ -54,7 +53,7 @@ const ABSENT: &[&str] = &["etc/hostname", "etc/machine-id", "etc/resolv.conf", "
 pub(super) fn entries(root: &Path, home: Option<&str>) -> io::Result<Vec<Masked>> {
     let home = home.map(|home| home.trim_matches('/')).filter(|home| home.contains('/'));
     let home = home.map(str::to_owned);
-    let mut found = Finder { entries: Vec::new(), through: BTreeSet::new(), home };
+    let mut found = Finder { entries: Vec::new(), above: Vec::new(), home };
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
     let top = openat(CWD, root, flags, Mode::empty())?;
     let unnamed = || io::Error::other("the host's root folder holds a name that is not UTF-8");
@@ -64,11 +63,11 @@ pub(super) fn entries(root: &Path, home: Option<&str>) -> io::Result<Vec<Masked>
         let is_shown = SHOWN.contains(&name.as_str()) || name.starts_with("lib");
         match kind {
             FileType::Directory if is_shown && !SEARCHED.contains(&name.as_str()) => {}
-            FileType::Directory if is_shown => found.search(top.as_fd(), &name, &[(name.clone(), stat)])?,
-            FileType::Directory => found.hide(&name, &stat, &[]),
+            FileType::Directory if is_shown => found.search(top.as_fd(), &name, &stat)?,
+            FileType::Directory => found.hide(&name, &stat),
             // `/bin` and `/lib` are links on hosts with a merged `/usr`.
             FileType::Symlink if is_shown => {}
-            _ => found.hide(&name, &stat, &[]),
+            _ => found.hide(&name, &stat),
         }
     }
     Ok(found.entries)
@@ -76,14 +75,22 @@ pub(super) fn entries(root: &Path, home: Option<&str>) -> io::Result<Vec<Masked>
 
 struct Finder {
     entries: Vec<Masked>,
-    /// Folders that are in `entries` already because something below them is.
-    through: BTreeSet<String>,
+    /// The folders that are looked through just now, outermost first.
+    above: Vec<Above>,
     home: Option<String>,
 }
 
+/// A folder that shows through.
+struct Above {
+    path: String,
+    stat: Stat,
+    /// Something below it is hidden, so it is among the entries already.
+    is_entry: bool,
+}
+
 impl Finder {
-    /// Looks through a folder; `above` are it and its parents.
-    fn search(&mut self, top: BorrowedFd<'_>, path: &str, above: &[(String, Stat)]) -> io::Result<()> {
+    /// Looks through a folder.
+    fn search(&mut self, top: BorrowedFd<'_>, path: &str, stat: &Stat) -> io::Result<()> {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let folder: OwnedFd = match openat(top, path, flags, Mode::empty()) {
             Ok(folder) => folder,
@@ -91,20 +98,17 @@ impl Finder {
             Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(()),
             // Not everybody may read it, whatever its mode says.
             Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => {
-                if let Some(((_, stat), above)) = above.split_last() {
-                    self.hide(path, stat, above);
-                }
+                self.hide(path, stat);
                 return Ok(());
             }
             Err(error) => return Err(error.into()),
         };
         let Some(entries) = read(folder.as_fd())? else {
             // What cannot be told apart is hidden as a whole.
-            if let Some(((_, stat), above)) = above.split_last() {
-                self.hide(path, stat, above);
-            }
+            self.hide(path, stat);
             return Ok(());
         };
+        self.above.push(Above { path: path.to_owned(), stat: *stat, is_entry: false });
         for (name, kind) in entries {
             let below = format!("{path}/{name}");
             let by_name = EMPTIED.contains(&below.as_str())
@@ -113,7 +117,7 @@ impl Finder {
             if kind == FileType::Symlink && !by_name {
                 continue;
             }
-            let Some(stat) = stat(folder.as_fd(), &name)? else { continue };
+            let Some(stat) = self::stat(folder.as_fd(), &name)? else { continue };
             let kind = FileType::from_raw_mode(stat.st_mode);
             let mode = Mode::from_raw_mode(stat.st_mode);
             let open = match kind {
@@ -124,21 +128,19 @@ impl Finder {
                 _ => false,
             };
             if by_name || !open {
-                self.hide(&below, &stat, above);
+                self.hide(&below, &stat);
             } else if kind == FileType::Directory && !PUBLIC.contains(&below.as_str()) {
-                let mut above = above.to_vec();
-                above.push((below.clone(), stat));
-                self.search(top, &below, &above)?;
+                self.search(top, &below, &stat)?;
             }
         }
+        self.above.pop();
         Ok(())
     }
 
-    fn hide(&mut self, path: &str, stat: &Stat, above: &[(String, Stat)]) {
-        for (folder, stat) in above {
-            if self.through.insert(folder.clone()) {
-                self.push(folder, Mask::Through, stat);
-            }
+    fn hide(&mut self, path: &str, stat: &Stat) {
+        for folder in self.above.iter_mut().filter(|folder| !folder.is_entry) {
+            folder.is_entry = true;
+            self.entries.push(masked(&folder.path, Mask::Through, &folder.stat));
         }
         let with = match path {
             "etc/shadow" => accounts("/etc/passwd", "*:20000:0:99999:7:::"),
@@ -146,13 +148,12 @@ impl Finder {
             _ if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => Mask::Empty,
             _ => Mask::Absent,
         };
-        self.push(path, with, stat);
+        self.entries.push(masked(path, with, stat));
     }
+}
 
-    fn push(&mut self, path: &str, with: Mask, stat: &Stat) {
-        let mode = stat.st_mode & 0o7777;
-        self.entries.push(Masked { path: path.into(), with, mode, uid: stat.st_uid, gid: stat.st_gid });
-    }
+fn masked(path: &str, with: Mask, stat: &Stat) -> Masked {
+    Masked { path: path.into(), with, mode: stat.st_mode & 0o7777, uid: stat.st_uid, gid: stat.st_gid }
 }
 
 /// Bytes of a shadow file: a frame of the launcher's has room for them. Two thousand accounts.
@@ -175,7 +176,9 @@ fn accounts(names: &str, rest: &str) -> Mask {
 /// cannot be told.
 fn read(folder: BorrowedFd<'_>) -> io::Result<Option<Vec<(String, FileType)>>> {
     let mut found = Vec::new();
-    for entry in Dir::read_from(folder)? {
+    let mut buffer = Vec::with_capacity(16 * 1024);
+    let mut entries = RawDir::new(folder, buffer.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
         let entry = entry?;
         let name = entry.file_name();
         if matches!(name.to_bytes(), b"." | b"..") {

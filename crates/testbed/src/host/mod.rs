@@ -13,7 +13,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-use testbed_agent::launch::{Controller, Ids, Setup};
+use testbed_agent::launch::{Controller, Ids, Masked, Setup};
 use testbed_agent::{Doing as _, Fault};
 use testbed_sys::cgroup::Hierarchies;
 use testbed_sys::delegation::{self, Place};
@@ -22,19 +22,17 @@ use testbed_sys::delegation::{self, Place};
 /// owns the numbers of a machine can kill its processes. Far above what `useradd` hands out.
 const FIRST_IDS: u32 = 0x4000_0000;
 
-/// Starts a launcher for this host, and looks at the host while it starts.
+/// Starts a launcher for this host, and looks for what is to be hidden of the host while it starts.
 ///
 /// # Errors
-/// Those of [`setup`] and [`Engine::start`].
+/// Those of [`setup`] and [`Engine::start`]. Those of [`mask`] come with the first machine.
 pub fn engine() -> Result<Engine, Fault> {
-    std::thread::scope(|scope| {
-        let setup = scope.spawn(setup);
-        let engine = Engine::idle();
-        let setup = setup.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let engine = engine?;
-        engine.begin(setup?)?;
-        Ok(engine)
-    })
+    let finding =
+        std::thread::Builder::new().name("testbed-mask".into()).spawn(mask).doing("start a thread")?;
+    let engine = Engine::idle()?;
+    let found = || finding.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    engine.begin(setup()?, Box::new(found))?;
+    Ok(engine)
 }
 
 /// Lets this process have as many files open as the host allows, for keepers of hundreds of machines. What the library
@@ -49,7 +47,7 @@ pub fn raise_open_files() -> Result<(), Fault> {
 /// Looks at this host.
 ///
 /// # Errors
-/// When `/proc` or `/etc` cannot be read.
+/// When `/proc` cannot be read.
 pub fn setup() -> Result<Setup, Fault> {
     let hierarchies = Hierarchies::of_this_process().doing("find cgroups")?;
     let name = keeper_name().doing("name this process")?;
@@ -75,10 +73,17 @@ pub fn setup() -> Result<Setup, Fault> {
         cgroup_controllers,
         cgroup_occupied,
         cgroup_v1,
-        mask: mask::entries(Path::new("/"), own_home().as_deref()).doing("look for the host's secrets")?,
         tun: rustix::fs::access(c"/dev/net/tun", rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK)
             .is_ok(),
     })
+}
+
+/// Finds what of this host a machine whose image is `host` must not see.
+///
+/// # Errors
+/// When a folder of the host cannot be read.
+pub fn mask() -> Result<Vec<Masked>, Fault> {
+    mask::entries(Path::new("/"), own_home().as_deref()).doing("look for the host's secrets")
 }
 
 /// The controllers that limits need.

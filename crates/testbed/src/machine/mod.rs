@@ -382,6 +382,9 @@ impl Core {
         mut spec: launch::Machine,
         upper: Option<Arc<Upper>>,
     ) -> Result<Arc<Core>, Fault> {
+        if spec.root.host {
+            engine.show_host()?;
+        }
         let number = engine.number();
         if let Some(upper) = &upper {
             spec.upper = launch::Upper::Of(upper.number());

@@ -292,14 +292,14 @@ fn a_host_may_have_thousands_of_things_to_hide() {
     if engine().is_none() {
         return;
     }
-    let mut setup = testbed::host::setup().unwrap();
+    let mut mask = testbed::host::mask().unwrap();
     let absent = |number: u32| {
         let path = format!("usr/{}{number}", "long".repeat(20));
         Masked { path, with: Mask::Absent, mode: 0, uid: 0, gid: 0 }
     };
-    setup.mask.push(Masked { path: "usr".into(), with: Mask::Through, mode: 0o755, uid: 0, gid: 0 });
-    setup.mask.extend((0..5000).map(absent));
-    let m = machine(&testbed::Engine::start(setup).unwrap());
+    mask.push(Masked { path: "usr".into(), with: Mask::Through, mode: 0o755, uid: 0, gid: 0 });
+    mask.extend((0..5000).map(absent));
+    let m = machine(&testbed::Engine::start(testbed::host::setup().unwrap(), mask).unwrap());
     assert_eq!(shell(&m, "ls -A /root; ls /usr/bin | grep -c '^env$'"), "1\n");
 }
 
