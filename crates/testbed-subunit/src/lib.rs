@@ -101,7 +101,8 @@
 //! # Other formats
 //!
 //! [`read`] makes events of what other tools print: [`tap`], [`gotest`]. Bytes may come in any pieces, what is not
-//! understood comes out as output, and memory is bounded, however long the stream is.
+//! understood comes out as output, and memory is bounded, however long the stream is. [`v1`] reads and writes the lines
+//! that were subunit before there were packets.
 //!
 //! # What it does differently, and why
 //!
@@ -137,6 +138,11 @@
 //! | router: end of a sink that two rules lead to | twice, or never | – | once | reports are written then |
 //! | router: codes | one step | – | any number, the longest first | streams are multiplexed twice |
 //! | a sink of several that fails | ends the run for the others | – | they get the event | one report is not all |
+//! | version 1: `test:` within a test | output, as all that follows | – | the open one fails, the new one begins | a crash should cost one test |
+//! | version 1: time, number or header that cannot be read | exception | – | output | no input may stop a reader |
+//! | version 1: end within details | they are lost | – | kept, and a failure | it is why the test is looked at |
+//! | version 1: last line without its end | loses a character | – | read | – |
+//! | version 1: output that reads as a line of the protocol | written as it is | – | indented | a log should make no tests |
 //!
 //! Also decided, as the format is silent: a number written longer than need be is read, and written short. Repeated
 //! tags are one tag. An empty id, name or MIME type is one, and not none. A field of no tags is no field.
@@ -152,6 +158,7 @@ pub mod record;
 pub mod stream;
 pub mod summary;
 pub mod tap;
+pub mod v1;
 pub mod v2;
 mod xml;
 

@@ -35,7 +35,7 @@ pub(crate) use self::emit::{TEXT, emit, first_line, name, output};
 pub(crate) use self::lines::{Line, Lines};
 use crate::event::EventRef;
 use crate::stream::Sink;
-use crate::{gotest, tap};
+use crate::{gotest, tap, v1};
 
 /// Makes events of the bytes of another format.
 pub trait Reader {
@@ -90,17 +90,20 @@ pub enum Format {
     Tap,
     /// What `go test -json` prints: [`gotest::Reader`].
     GoTest,
+    /// subunit's version 1: [`v1::Reader`].
+    SubunitV1,
 }
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Tap, Self::GoTest];
+    pub const ALL: [Self; 3] = [Self::Tap, Self::GoTest, Self::SubunitV1];
 
-    /// The name: `tap`, `go`.
+    /// The name: `tap`, `go`, `subunit-v1`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Tap => "tap",
             Self::GoTest => "go",
+            Self::SubunitV1 => "subunit-v1",
         }
     }
 
@@ -109,6 +112,7 @@ impl Format {
         match self {
             Self::Tap => Box::new(tap::Reader::new()),
             Self::GoTest => Box::new(gotest::Reader::new()),
+            Self::SubunitV1 => Box::new(v1::Reader::new()),
         }
     }
 }

@@ -51,6 +51,12 @@ fn test(format: Format, number: usize, out: &mut String) {
 {{"Action":"fail","Package":"q{number}","FailedBuild":"p{number}"}}
 "#
         ),
+        Format::SubunitV1 => write!(
+            out,
+            "{lines}test: {number}\nfailure: {number} [\n{lines}]\ntest: m{number}\n{lines}\
+             skip: m{number} [ multipart\nContent-Type: text/plain\nlog\n{:X}\r\n{lines}0\r\n]\n",
+            lines.len()
+        ),
         format => panic!("no stream of {format} to test with"),
     }
     .unwrap();

@@ -11,4 +11,5 @@ mod live;
 mod readers;
 mod records;
 mod reports;
+mod v1;
 mod vectors;
