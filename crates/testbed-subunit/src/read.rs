@@ -35,7 +35,7 @@ pub(crate) use self::emit::{TEXT, emit, first_line, name, output};
 pub(crate) use self::lines::{Line, Lines};
 use crate::event::EventRef;
 use crate::stream::Sink;
-use crate::{gotest, tap, v1};
+use crate::{gotest, junit, tap, v1};
 
 /// Makes events of the bytes of another format.
 pub trait Reader {
@@ -88,6 +88,8 @@ pub fn finish_into<S: Sink + ?Sized>(
 pub enum Format {
     /// The Test Anything Protocol, versions 12 to 14: [`tap::Reader`].
     Tap,
+    /// JUnit XML: [`junit::Reader`].
+    Junit,
     /// What `go test -json` prints: [`gotest::Reader`].
     GoTest,
     /// subunit's version 1: [`v1::Reader`].
@@ -96,12 +98,13 @@ pub enum Format {
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Tap, Self::GoTest, Self::SubunitV1];
+    pub const ALL: [Self; 4] = [Self::Tap, Self::Junit, Self::GoTest, Self::SubunitV1];
 
-    /// The name: `tap`, `go`, `subunit-v1`.
+    /// The name: `tap`, `junit`, `go`, `subunit-v1`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Tap => "tap",
+            Self::Junit => "junit",
             Self::GoTest => "go",
             Self::SubunitV1 => "subunit-v1",
         }
@@ -111,6 +114,7 @@ impl Format {
     pub fn reader(self) -> Box<dyn Reader + Send> {
         match self {
             Self::Tap => Box::new(tap::Reader::new()),
+            Self::Junit => Box::new(junit::Reader::new()),
             Self::GoTest => Box::new(gotest::Reader::new()),
             Self::SubunitV1 => Box::new(v1::Reader::new()),
         }

@@ -24,6 +24,7 @@ fn most_memory() -> u64 {
 fn frame(format: Format) -> (&'static str, &'static str) {
     match format {
         Format::Tap => ("TAP version 14\n", "Bail out!\n"),
+        Format::Junit => ("<testsuites><testsuite name='s'>", "</testsuite></testsuites>"),
         _ => ("", ""),
     }
 }
@@ -41,6 +42,11 @@ fn test(format: Format, number: usize, out: &mut String) {
                 "{lines}    ok 1 - a\n    1..1\nnot ok - test {number}\n  ---\n  {yaml}\n  ...\n# why\n"
             )
         }
+        Format::Junit => write!(
+            out,
+            "<testcase classname='c' name='test{number}' time='0.1'><failure message='{lines}'>{lines}</failure>\n\
+             <system-out><![CDATA[{lines}]]></system-out></testcase><!-- {lines} -->\n"
+        ),
         Format::GoTest => write!(
             out,
             r#"{{"Action":"run","Package":"p","Test":"Test{number}"}}

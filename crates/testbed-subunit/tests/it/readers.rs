@@ -5,6 +5,7 @@ use testbed_subunit::read::{self, Format};
 use testbed_subunit::{Event, EventError, EventRef, Records, Sink, Status, Summary};
 
 mod gotest;
+mod junit;
 mod tap;
 
 /// The events of `stream`, whole. Cut at any size they are the same.
@@ -87,6 +88,7 @@ const SAMPLES: &[&[u8]] = &[
     include_bytes!("../samples/bail-out.tap"),
     include_bytes!("../samples/node-20.tap"),
     include_bytes!("../samples/go-1.27.json"),
+    include_bytes!("../samples/pytest-9.2.xml"),
 ];
 
 proptest! {
@@ -146,5 +148,5 @@ fn formats_have_names() {
         assert_eq!(format.as_str().parse(), Ok(format));
     }
     let error = "xml".parse::<Format>().unwrap_err().to_string();
-    assert!(error.starts_with("no format is called `xml`: there are tap, go"), "{error}");
+    assert!(error.starts_with("no format is called `xml`: there are tap, junit, go"), "{error}");
 }
