@@ -291,6 +291,17 @@ impl Base {
         Ok(layer)
     }
 
+    /// Gives away what the kernel takes time to take down; no machine can be made any more.
+    pub(super) fn release(&mut self) -> impl Iterator<Item = OwnedFd> + use<> {
+        let host = match self.host.take() {
+            Some(Host::Whole(root)) => Some(root),
+            Some(Host::Folders(skeleton)) => Some(skeleton.layer),
+            None => None,
+        };
+        let nursery = self.nursery.take().map(Nursery::into_namespace);
+        host.into_iter().chain(self.client.take()).chain(nursery)
+    }
+
     /// Removes the folders that machines' cgroups were made in.
     pub(super) fn remove_cgroups(&self) {
         for path in &self.cgroup_paths {

@@ -355,7 +355,13 @@ impl Launcher {
             }
             let _ = process::kill(machine.pid as i32, libc::SIGKILL);
         }
-        close_together(self.leaving.iter_mut().flat_map(|leaving| leaving.held.drain(..)).collect());
+        let mut held: Vec<OwnedFd> =
+            self.leaving.iter_mut().flat_map(|leaving| leaving.held.drain(..)).collect();
+        held.extend(self.uppers.drain().map(|(_, upper)| upper));
+        if let Some(base) = &mut self.base {
+            held.extend(base.release());
+        }
+        close_together(held);
         self.leaving.clear();
         for machine in self.machines.values() {
             kill_and_wait(machine.pid);
@@ -367,15 +373,15 @@ impl Launcher {
     }
 }
 
-/// Takes namespaces down. That is mostly waiting for the kernel, which has many wait for one thing together; so it is done
+/// Takes namespaces and mounts down. That is mostly waiting for the kernel, which has many wait for one thing together; so it is done
 /// in threads, of which a launcher can have some once it makes no machines any more.
-fn close_together(namespaces: Vec<OwnedFd>) {
+fn close_together(held: Vec<OwnedFd>) {
     const THREADS: usize = 8;
-    let share = namespaces.len().div_ceil(THREADS);
-    let mut namespaces = namespaces.into_iter().peekable();
+    let share = held.len().div_ceil(THREADS);
+    let mut held = held.into_iter().peekable();
     std::thread::scope(|scope| {
-        while namespaces.peek().is_some() {
-            let its: Vec<OwnedFd> = namespaces.by_ref().take(share).collect();
+        while held.peek().is_some() {
+            let its: Vec<OwnedFd> = held.by_ref().take(share).collect();
             // Without a thread, they are closed here.
             let _ = std::thread::Builder::new().spawn_scoped(scope, || drop(its));
         }

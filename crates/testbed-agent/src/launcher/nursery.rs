@@ -32,6 +32,11 @@ impl Nursery {
         Ok(nursery)
     }
 
+    /// The namespace, which nobody enters any more.
+    pub(super) fn into_namespace(self) -> OwnedFd {
+        self.inside
+    }
+
     /// Goes in.
     pub(super) fn enter(&self, token: SingleThreaded) -> Result<(), Fault> {
         enter_mounts(token, self.inside.as_fd()).doing("enter the mount namespace for machines")
