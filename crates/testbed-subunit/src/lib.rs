@@ -98,6 +98,9 @@
 //! What stands between a reader and a report is made of [`Sink`]s: see [`stream`]. They tag, stamp, route, rename,
 //! filter, count and queue events, and each holds the next one.
 //!
+//! A multiplexer need not decode what it passes on: [`v2::Writer::forward`] changes a packet's header, route and CRC, and
+//! looks at nothing else.
+//!
 //! # Other formats
 //!
 //! [`read`] makes events of what other tools print: [`tap`], [`junit`], [`gotest`]. Bytes may come in any pieces, what

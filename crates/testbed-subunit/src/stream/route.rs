@@ -61,7 +61,8 @@ impl fmt::Display for Code {
 
 /// Says of each event that it came by a route: what a multiplexer does to each of its streams.
 ///
-/// An event without a route gets the code, and one with a route gets it in front: `0` behind `1` is `1/0`.
+/// An event without a route gets the code, and one with a route gets it in front: `0` behind `1` is `1/0`. Where
+/// packets are at hand, [`crate::v2::Writer::forward`] does the same without encoding them again.
 #[derive(Clone, Debug)]
 pub struct Prefix<S> {
     code: Code,

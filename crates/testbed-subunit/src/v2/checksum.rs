@@ -74,7 +74,7 @@ impl Checksums {
 }
 
 /// The CRC of two pieces in a row, by their CRCs and the second one's length.
-fn appended(first: u32, second: u32, second_length: usize) -> u32 {
+pub(super) fn appended(first: u32, second: u32, second_length: usize) -> u32 {
     let mut hasher = Hasher::new_with_initial(first);
     hasher.combine(&Hasher::new_with_initial_len(second, second_length as u64));
     hasher.finalize()

@@ -22,8 +22,9 @@ pub enum Item<'a> {
     Damaged(Damaged<'a>),
 }
 
-/// A packet and its bytes, which forwarding needs no more than to copy.
+/// A packet and its bytes, which forwarding needs no more than to copy: see [`super::Forwarder`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Packet<'a> {
     /// What it says.
     pub event: EventRef<'a>,

@@ -74,9 +74,7 @@ pub(crate) fn packet_length(draft: &Draft<'_>) -> usize {
     if let Some(file) = draft.file {
         length += number::string_length(file.name.len()) + number::string_length(file.bytes.len());
     }
-    // The length counts its own octets, which can be what makes it need one more.
-    let octets = number::length(length + number::length(length));
-    length + octets
+    number::with_itself(length)
 }
 
 #[inline]

@@ -61,6 +61,27 @@ pub(super) fn parse(flags: u16, mut body: &[u8]) -> Result<EventRef<'_>, FieldEr
     Ok(EventRef(draft))
 }
 
+/// Bytes of the fields that stand before the route, of a packet whose fields have been checked.
+pub(super) fn before_route(flags: u16, body: &[u8]) -> usize {
+    let has = |flag: u16| flags & flag != 0;
+    if !has(flag::ROUTE) {
+        return body.len();
+    }
+    let mut rest = body;
+    let skip = |rest: &mut &[u8], strings: usize| (0..strings).all(|_| take_bytes(rest).is_ok());
+    if has(flag::TIMESTAMP) {
+        rest = rest.get(4..).unwrap_or_default();
+        number::take(&mut rest);
+    }
+    skip(&mut rest, usize::from(has(flag::ID)));
+    if has(flag::TAGS) {
+        let count = number::take(&mut rest).unwrap_or(0);
+        skip(&mut rest, count);
+    }
+    skip(&mut rest, usize::from(has(flag::MIME)) + 2 * usize::from(has(flag::FILE)));
+    body.len() - rest.len()
+}
+
 #[inline]
 fn take_timestamp(rest: &mut &[u8]) -> Result<Timestamp, FieldError> {
     let (seconds, after) = rest.split_first_chunk().ok_or(FieldError::PastEnd)?;

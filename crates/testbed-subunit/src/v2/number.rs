@@ -14,6 +14,13 @@ pub(super) fn length(value: usize) -> usize {
     }
 }
 
+/// `rest`, and the octets of a number that counts both.
+#[inline]
+pub(super) fn with_itself(rest: usize) -> usize {
+    // Its own octets can be what makes it need one more.
+    rest + length(rest + length(rest))
+}
+
 /// Octets that a string of `bytes` bytes takes, with its length before it.
 #[inline]
 pub(super) fn string_length(bytes: usize) -> usize {

@@ -1,10 +1,13 @@
 use std::io::{self, Write};
 
-use super::encode;
+use super::{Forwarder, Item, encode};
 use crate::event::{EventError, EventRef};
-use crate::stream::Sink;
+use crate::stream::{Code, Prefix, Sink};
 
-/// Writes packets to `W`, one call of `write_all` for each event.
+/// Up to so many bytes a forwarded packet is copied together, to be written at once.
+const GATHERED: usize = 64 * 1024;
+
+/// Writes packets to `W`, one call of `write_all` for each event. A large one that is forwarded takes three.
 ///
 /// ```
 /// use testbed_subunit::stream::Sink;
@@ -20,12 +23,13 @@ use crate::stream::Sink;
 pub struct Writer<W> {
     out: W,
     packet: Vec<u8>,
+    forwarder: Forwarder,
 }
 
 impl<W> Writer<W> {
     /// Writes to `out`.
     pub fn new(out: W) -> Self {
-        Self { out, packet: Vec::new() }
+        Self { out, packet: Vec::new(), forwarder: Forwarder::new() }
     }
 
     /// What is written to.
@@ -36,6 +40,30 @@ impl<W> Writer<W> {
     /// What was written to.
     pub fn into_inner(self) -> W {
         self.out
+    }
+}
+
+impl<W: Write> Writer<W> {
+    /// Writes an item of a stream that is multiplexed into this one as `code`.
+    ///
+    /// A packet is forwarded as it is, but for its route: see [`Forwarder`]. Noise is output, pieces of the file
+    /// `noise`, and left out where there is no name for it. Damage is told: see [`Item::events`].
+    ///
+    /// # Errors
+    /// Those of `W`, and where `noise` cannot be the name of a file.
+    pub fn forward(&mut self, item: &Item<'_>, code: &Code, noise: Option<&str>) -> io::Result<()> {
+        if let Item::Packet(packet) = item
+            && let Ok(pieces) = self.forwarder.prefix(packet, code)
+        {
+            let slices = pieces.slices();
+            if packet.bytes.len() > GATHERED {
+                return slices.into_iter().try_for_each(|slice| self.out.write_all(slice));
+            }
+            self.packet.clear();
+            pieces.append_to(&mut self.packet);
+            return self.out.write_all(&self.packet);
+        }
+        item.send(noise, &mut Prefix::new(code.clone(), self))
     }
 }
 

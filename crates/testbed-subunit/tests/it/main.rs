@@ -7,6 +7,7 @@ mod seen;
 
 mod damage;
 mod filter;
+mod forward;
 mod live;
 mod readers;
 mod records;
