@@ -12,6 +12,7 @@
 //! | package that never ends | the same |
 //! | `pass`, `skip` of a package, its `fail` after that of a test | nothing: its tests say it |
 //! | `pause`, `cont` | nothing: its output says it |
+//! | no event at all | `fail` of `report` |
 //! | a line that is no such object | file `stdout` of no test, as it stands |
 //!
 //! A test's id is `package.Test/Subtest`, as go and gojson2subunit write it. Times are those of the events. What a
@@ -53,7 +54,7 @@ use serde::Deserialize;
 
 use self::package::{Open, Package};
 use crate::event::{Draft, EventRef, Status, Timestamp};
-use crate::read::{self, Line, Lines, TEXT, emit, name, output};
+use crate::read::{self, Line, Lines, TEXT, emit, fault, name, output};
 use crate::record::Kept;
 
 /// Lines of more bytes are output.
@@ -81,6 +82,8 @@ struct State {
     builds: BTreeMap<String, Kept>,
     /// Tests that are open in all packages.
     tests: usize,
+    /// Whether there was any event of go's.
+    has_begun: bool,
 }
 
 type Each<'a> = dyn FnMut(EventRef<'_>) + 'a;
@@ -132,6 +135,9 @@ impl read::Reader for Reader {
         for (id, package) in std::mem::take(&mut state.packages) {
             package.end(&id, false, None, Some("the package never ended"), None, each);
         }
+        if !state.has_begun {
+            fault("there are no results", each);
+        }
         *self = Self::new();
     }
 }
@@ -177,6 +183,7 @@ impl State {
             ("build-output", _) => self.build_output(entry, each),
             _ => return false,
         }
+        self.has_begun = true;
         true
     }
 

@@ -31,11 +31,11 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-pub(crate) use self::emit::{TEXT, emit, first_line, name, output};
+pub(crate) use self::emit::{TEXT, emit, fault, first_line, name, output};
 pub(crate) use self::lines::{Line, Lines};
 use crate::event::EventRef;
 use crate::stream::Sink;
-use crate::{gotest, junit, tap, v1};
+use crate::{gotest, junit, libtest, tap, v1};
 
 /// Makes events of the bytes of another format.
 pub trait Reader {
@@ -92,20 +92,23 @@ pub enum Format {
     Junit,
     /// What `go test -json` prints: [`gotest::Reader`].
     GoTest,
+    /// What `cargo test` and nextest print, as text or JSON: [`libtest::Reader`].
+    Libtest,
     /// subunit's version 1: [`v1::Reader`].
     SubunitV1,
 }
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Tap, Self::Junit, Self::GoTest, Self::SubunitV1];
+    pub const ALL: [Self; 5] = [Self::Tap, Self::Junit, Self::GoTest, Self::Libtest, Self::SubunitV1];
 
-    /// The name: `tap`, `junit`, `go`, `subunit-v1`.
+    /// The name: `tap`, `junit`, `go`, `libtest`, `subunit-v1`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Tap => "tap",
             Self::Junit => "junit",
             Self::GoTest => "go",
+            Self::Libtest => "libtest",
             Self::SubunitV1 => "subunit-v1",
         }
     }
@@ -116,6 +119,7 @@ impl Format {
             Self::Tap => Box::new(tap::Reader::new()),
             Self::Junit => Box::new(junit::Reader::new()),
             Self::GoTest => Box::new(gotest::Reader::new()),
+            Self::Libtest => Box::new(libtest::Reader::new()),
             Self::SubunitV1 => Box::new(v1::Reader::new()),
         }
     }

@@ -57,6 +57,14 @@ fn test(format: Format, number: usize, out: &mut String) {
 {{"Action":"fail","Package":"q{number}","FailedBuild":"p{number}"}}
 "#
         ),
+        Format::Libtest => write!(
+            out,
+            "running 3 tests\ntest a{number} ... ok\ntest b{number} ... {lines}ok\ntest c{number} ... FAILED\n\n\
+             failures:\n\n---- c{number} stdout ----\n{lines}\n\nfailures:\n    c{number}\n\n\
+             test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out\n\
+             {{\"type\":\"test\",\"event\":\"started\",\"name\":\"d{number}\"}}\n\
+             {{\"type\":\"test\",\"event\":\"failed\",\"name\":\"d{number}\",\"stdout\":\"{print}\"}}\n"
+        ),
         Format::SubunitV1 => write!(
             out,
             "{lines}test: {number}\nfailure: {number} [\n{lines}]\ntest: m{number}\n{lines}\

@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::case::Case;
 use super::markup::{Markup, Token};
 use crate::event::{Draft, EventRef, Status, Timestamp};
-use crate::read::{self, TEXT, emit, name, output};
+use crate::read::{self, TEXT, emit, fault, name, output};
 
 /// Elements that are nested deeper are output.
 const DEPTH_MAX: usize = 64;
@@ -75,14 +75,13 @@ impl read::Reader for Reader {
     fn finish(&mut self, each: &mut Each<'_>) {
         let Self { markup, state } = self;
         markup.finish(|token| state.token(token, each));
-        let fault = match (state.is_report, state.open.is_empty()) {
+        let wrong = match (state.is_report, state.open.is_empty()) {
             (false, _) => Some("there is no report"),
             (true, false) => Some("the report breaks off"),
             (true, true) => None,
         };
-        if let Some(fault) = fault {
-            let draft = Draft::test("report", Status::Fail).file("reason", fault.as_bytes());
-            emit(draft.mime(TEXT).eof(true), each);
+        if let Some(wrong) = wrong {
+            fault(wrong, each);
         }
         *self = Self::new();
     }

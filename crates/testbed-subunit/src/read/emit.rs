@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::event::{Draft, EventRef};
+use crate::event::{Draft, EventRef, Status};
 
 /// MIME type of a file that is known to be text.
 pub(crate) const TEXT: &str = "text/plain;charset=utf8";
@@ -39,6 +39,12 @@ pub(crate) fn emit(draft: Draft<'_>, each: &mut dyn FnMut(EventRef<'_>)) {
 /// Bytes that a reader does not understand: output of no test.
 pub(crate) fn output(bytes: &[u8], each: &mut dyn FnMut(EventRef<'_>)) {
     emit(Draft::output("stdout", bytes), each);
+}
+
+/// Something is wrong with the stream as a whole: a failure of `report`.
+pub(crate) fn fault(reason: &str, each: &mut dyn FnMut(EventRef<'_>)) {
+    let draft = Draft::test("report", Status::Fail).file("reason", reason.as_bytes());
+    emit(draft.mime(TEXT).eof(true), each);
 }
 
 /// The first line of `text` that says something, cut to half a KiB: a reason.

@@ -6,6 +6,7 @@ use testbed_subunit::{Event, EventError, EventRef, Records, Sink, Status, Summar
 
 mod gotest;
 mod junit;
+mod libtest;
 mod tap;
 
 /// The events of `stream`, whole. Cut at any size they are the same.
@@ -89,6 +90,9 @@ const SAMPLES: &[&[u8]] = &[
     include_bytes!("../samples/node-20.tap"),
     include_bytes!("../samples/go-1.27.json"),
     include_bytes!("../samples/pytest-9.2.xml"),
+    include_bytes!("../samples/cargo-test.txt"),
+    include_bytes!("../samples/libtest.json"),
+    include_bytes!("../samples/nextest.json"),
 ];
 
 proptest! {
@@ -148,5 +152,5 @@ fn formats_have_names() {
         assert_eq!(format.as_str().parse(), Ok(format));
     }
     let error = "xml".parse::<Format>().unwrap_err().to_string();
-    assert!(error.starts_with("no format is called `xml`: there are tap, junit, go"), "{error}");
+    assert!(error.starts_with("no format is called `xml`: there are tap, junit, go, libtest"), "{error}");
 }

@@ -87,5 +87,5 @@ fn what_is_no_event_is_output() {
     let lines = ["go: downloading x v1", "{\"Action\":\"sing\"}", "{\"other\": 1}", "{", "\u{fffd} null"];
     let events = of(&lines);
     assert_eq!(file(&events, "", "stdout"), lines.join("\n"));
-    assert_eq!(outcomes(&events), [""; 0]);
+    assert_eq!(outcomes(&events), ["fail report: there are no results"]);
 }
