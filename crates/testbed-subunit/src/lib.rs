@@ -103,8 +103,8 @@
 //!
 //! # Other formats
 //!
-//! [`read`] makes events of what other tools print: [`tap`], [`junit`], [`gotest`], [`libtest`]. Bytes may come in any
-//! pieces, what is not understood comes out as output, and memory is bounded, however long the stream is. [`v1`] reads and writes the lines
+//! [`read`] makes events of what other tools print: [`tap`], [`junit`], [`gotest`], [`libtest`], [`pytest`]. Bytes may
+//! come in any pieces, what is not understood comes out as output, and memory is bounded, however long the stream is. [`v1`] reads and writes the lines
 //! that were subunit before there were packets.
 //!
 //! # What it does differently, and why
@@ -157,6 +157,7 @@ pub mod gotest;
 pub mod json;
 pub mod junit;
 pub mod libtest;
+pub mod pytest;
 pub mod read;
 pub mod record;
 pub mod stream;

@@ -35,7 +35,7 @@ pub(crate) use self::emit::{TEXT, emit, fault, first_line, name, output};
 pub(crate) use self::lines::{Line, Lines};
 use crate::event::EventRef;
 use crate::stream::Sink;
-use crate::{gotest, junit, libtest, tap, v1};
+use crate::{gotest, junit, libtest, pytest, tap, v1};
 
 /// Makes events of the bytes of another format.
 pub trait Reader {
@@ -94,21 +94,25 @@ pub enum Format {
     GoTest,
     /// What `cargo test` and nextest print, as text or JSON: [`libtest::Reader`].
     Libtest,
+    /// The report log of pytest: [`pytest::Reader`].
+    Pytest,
     /// subunit's version 1: [`v1::Reader`].
     SubunitV1,
 }
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Tap, Self::Junit, Self::GoTest, Self::Libtest, Self::SubunitV1];
+    pub const ALL: [Self; 6] =
+        [Self::Tap, Self::Junit, Self::GoTest, Self::Libtest, Self::Pytest, Self::SubunitV1];
 
-    /// The name: `tap`, `junit`, `go`, `libtest`, `subunit-v1`.
+    /// The name: `tap`, `junit`, `go`, `libtest`, `pytest`, `subunit-v1`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Tap => "tap",
             Self::Junit => "junit",
             Self::GoTest => "go",
             Self::Libtest => "libtest",
+            Self::Pytest => "pytest",
             Self::SubunitV1 => "subunit-v1",
         }
     }
@@ -120,6 +124,7 @@ impl Format {
             Self::Junit => Box::new(junit::Reader::new()),
             Self::GoTest => Box::new(gotest::Reader::new()),
             Self::Libtest => Box::new(libtest::Reader::new()),
+            Self::Pytest => Box::new(pytest::Reader::new()),
             Self::SubunitV1 => Box::new(v1::Reader::new()),
         }
     }

@@ -65,6 +65,14 @@ fn test(format: Format, number: usize, out: &mut String) {
              {{\"type\":\"test\",\"event\":\"started\",\"name\":\"d{number}\"}}\n\
              {{\"type\":\"test\",\"event\":\"failed\",\"name\":\"d{number}\",\"stdout\":\"{print}\"}}\n"
         ),
+        Format::Pytest => ["setup", "call", "teardown"].iter().try_for_each(|when| {
+            let captured = if *when == "setup" { "" } else { &print };
+            writeln!(
+                out,
+                "{{\"nodeid\":\"t.py::{number}\",\"when\":\"{when}\",\"outcome\":\"passed\",\
+                 \"sections\":[[\"Captured stdout call\",\"{captured}\"]],\"$report_type\":\"TestReport\"}}"
+            )
+        }),
         Format::SubunitV1 => write!(
             out,
             "{lines}test: {number}\nfailure: {number} [\n{lines}]\ntest: m{number}\n{lines}\

@@ -7,6 +7,7 @@ use testbed_subunit::{Event, EventError, EventRef, Records, Sink, Status, Summar
 mod gotest;
 mod junit;
 mod libtest;
+mod pytest;
 mod tap;
 
 /// The events of `stream`, whole. Cut at any size they are the same.
@@ -93,6 +94,7 @@ const SAMPLES: &[&[u8]] = &[
     include_bytes!("../samples/cargo-test.txt"),
     include_bytes!("../samples/libtest.json"),
     include_bytes!("../samples/nextest.json"),
+    include_bytes!("../samples/pytest-9.2.json"),
 ];
 
 proptest! {
@@ -152,5 +154,8 @@ fn formats_have_names() {
         assert_eq!(format.as_str().parse(), Ok(format));
     }
     let error = "xml".parse::<Format>().unwrap_err().to_string();
-    assert!(error.starts_with("no format is called `xml`: there are tap, junit, go, libtest"), "{error}");
+    assert!(
+        error.starts_with("no format is called `xml`: there are tap, junit, go, libtest, pytest"),
+        "{error}"
+    );
 }
