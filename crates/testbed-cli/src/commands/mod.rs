@@ -19,6 +19,7 @@ mod shell;
 mod snapshot;
 mod ssh_config;
 mod status;
+mod stream;
 mod up;
 mod words;
 
@@ -56,6 +57,8 @@ pub(crate) enum Command {
     Pause(pause::Pause),
     Resume(pause::Resume),
     SshConfig(ssh_config::Arguments),
+    #[command(subcommand)]
+    Stream(stream::Arguments),
     Completions(completions::Arguments),
     /// Run a program on a machine, and end as it does.
     #[command(disable_help_flag = true)]
@@ -125,6 +128,7 @@ impl Command {
             Command::Pause(arguments) => arguments.run(place),
             Command::Resume(arguments) => arguments.run(place),
             Command::SshConfig(arguments) => arguments.run(place),
+            Command::Stream(arguments) => arguments.run(),
             Command::Completions(arguments) => arguments.run(),
             Command::Exec(arguments) => arguments.run("exec", place),
             Command::Cp(arguments) => arguments.run("cp", place),

@@ -152,7 +152,7 @@ impl Arguments {
             junit: self.junit.as_deref(),
             live,
             ending,
-            style,
+            ..report::Options::lines(style)
         };
         Report::new(&options).map(Mutex::new)
     }

@@ -54,6 +54,11 @@ impl Paper {
         }
     }
 
+    /// Whether all that was written so far had a reader.
+    pub(super) fn has_reader(&self) -> bool {
+        self.failed.is_none()
+    }
+
     /// Whether all was written.
     ///
     /// # Errors
@@ -148,7 +153,12 @@ fn summary(fold: &Fold, stopped: bool, style: Style) -> String {
     let machines = fold.summary.activities();
     part(
         machines.failures(),
-        if machines.failures() == 1 { "machine failed" } else { "machines failed" },
+        match (fold.testbed_failed, machines.failures()) {
+            (true, 1) => "machine failed",
+            (true, _) => "machines failed",
+            (false, 1) => "failure outside of tests",
+            (false, _) => "failures outside of tests",
+        },
         Style::red,
     );
     if parts.is_empty() {

@@ -2,6 +2,8 @@
 
 mod lines;
 mod live;
+mod running;
+mod still;
 mod stream;
 
 pub(crate) use stream::{Stream, StreamFormat};
@@ -11,11 +13,13 @@ use crate::failure::Failure;
 use crate::terminal::{self, Style};
 use lines::Paper;
 use live::Live;
+use running::Running;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use still::Still;
 use testbed::run::TESTBED_FAILED;
 use testbed_subunit::record::Record;
 use testbed_subunit::{EventRef, Records, Status, Summary, junit};
@@ -30,10 +34,30 @@ pub(crate) struct Options<'a> {
     pub(crate) junit: Option<&'a Path>,
     /// A view that is redrawn in place.
     pub(crate) live: bool,
+    /// Lines that tell what is still running, where there is no such view.
+    pub(crate) still: bool,
+    /// The events may have happened before they are seen: what is running began when they say.
+    pub(crate) stored: bool,
     /// Set once the run is to end: the view says so.
     pub(crate) ending: Arc<AtomicBool>,
     /// For the lines.
     pub(crate) style: Style,
+}
+
+impl Options<'_> {
+    /// Lines on standard output, and nothing else.
+    pub(crate) fn lines(style: Style) -> Options<'static> {
+        Options {
+            name: "tests",
+            stream: None,
+            junit: None,
+            live: false,
+            still: false,
+            stored: false,
+            ending: Arc::default(),
+            style,
+        }
+    }
 }
 
 /// All reports of a run.
@@ -42,7 +66,9 @@ pub(crate) struct Report<'a> {
     stream: Option<Stream>,
     junit: Option<(PathBuf, junit::Writer<'a, BufWriter<File>>)>,
     paper: Paper,
+    running: Running,
     live: Option<Live>,
+    still: Option<Still>,
 }
 
 /// What is known of a run from its events.
@@ -87,8 +113,9 @@ impl Fold {
 }
 
 /// Whether the testbed failed, and not what was tested.
-fn is_testbeds(record: &Record) -> bool {
-    record.is_failure() && (!record.runnable || record.tags.contains(TESTBED_FAILED))
+pub(crate) fn is_testbeds(record: &Record) -> bool {
+    let is_machine = !record.runnable && record.id.starts_with("testbed/");
+    record.is_failure() && (is_machine || record.tags.contains(TESTBED_FAILED))
 }
 
 impl<'a> Report<'a> {
@@ -111,7 +138,9 @@ impl<'a> Report<'a> {
             stream: options.stream.map(Stream::new),
             junit: junit.transpose()?,
             paper: Paper::new(options.style, to_stderr),
+            running: Running::new(options.stored),
             live: options.live.then(|| Live::new(options.style, Arc::clone(&options.ending))),
+            still: options.still.then(Still::default),
         })
     }
 
@@ -120,8 +149,8 @@ impl<'a> Report<'a> {
         if let Some(stream) = &mut self.stream {
             stream.write(event);
         }
-        if let Some(live) = &mut self.live {
-            live.event(event);
+        if self.live.is_some() || self.still.is_some() {
+            self.running.event(event);
         }
         if let Some(record) = self.fold.event(event) {
             self.record(&record);
@@ -132,8 +161,16 @@ impl<'a> Report<'a> {
     /// Draws the live view, if it is time to.
     pub(crate) fn draw(&mut self) {
         if let Some(live) = &mut self.live {
-            live.draw(&self.fold);
+            live.draw(&self.fold, &self.running);
         }
+        if let Some(still) = &mut self.still {
+            still.tell(&self.running);
+        }
+    }
+
+    /// Whether all that was written so far had a reader.
+    pub(crate) fn has_reader(&self) -> bool {
+        self.paper.has_reader()
     }
 
     fn record(&mut self, record: &Record) {

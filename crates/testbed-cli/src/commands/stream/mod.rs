@@ -1,0 +1,90 @@
+//! `testbed stream`: what can be done with a stream of events. The work is the library's
+//! ([`testbed_subunit`]); here are arguments, files and exit codes.
+
+mod cat;
+mod combine;
+mod emit;
+mod feed;
+mod filter;
+mod from;
+mod input;
+mod ls;
+mod notify;
+mod output;
+mod reading;
+mod records;
+mod show;
+mod split;
+mod stats;
+mod tags;
+mod to_json;
+mod to_junit;
+mod to_tap;
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use std::io;
+use std::time::SystemTime;
+use testbed_subunit::Timestamp;
+use testbed_subunit::read::Format;
+
+/// Filter, count, convert and combine streams of test events (subunit v2).
+///
+/// Each reads standard input or files, and writes to standard output while it reads: any of them may stand in a pipe.
+/// Those that report end with 1 where the stream tells of a failure, as do damaged packets.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Arguments {
+    Cat(cat::Arguments),
+    Filter(Box<filter::Arguments>),
+    #[command(alias = "tag")]
+    Tags(tags::Arguments),
+    Combine(combine::Arguments),
+    Split(split::Arguments),
+    #[command(alias = "output")]
+    Emit(Box<emit::Arguments>),
+    Ls(ls::Arguments),
+    Stats(stats::Arguments),
+    #[command(alias = "2pyunit")]
+    Show(show::Arguments),
+    Notify(notify::Arguments),
+    ToJson(to_json::Arguments),
+    #[command(alias = "2junitxml")]
+    ToJunit(to_junit::Arguments),
+    ToTap(to_tap::Arguments),
+    /// Read the Test Anything Protocol, versions 12 to 14.
+    #[command(alias = "tap2subunit")]
+    FromTap(from::Arguments),
+    /// Read what `go test -json` writes.
+    #[command(alias = "gojson2subunit")]
+    FromGo(from::Arguments),
+}
+
+impl Arguments {
+    pub(crate) fn run(self) -> Result<Exit, Failure> {
+        match self {
+            Arguments::Cat(arguments) => arguments.run(),
+            Arguments::Filter(arguments) => arguments.run(),
+            Arguments::Tags(arguments) => arguments.run(),
+            Arguments::Combine(arguments) => arguments.run(),
+            Arguments::Split(arguments) => arguments.run(),
+            Arguments::Emit(arguments) => arguments.run(),
+            Arguments::Ls(arguments) => arguments.run(),
+            Arguments::Stats(arguments) => arguments.run(),
+            Arguments::Show(arguments) => arguments.run(),
+            Arguments::Notify(arguments) => arguments.run(),
+            Arguments::ToJson(arguments) => arguments.run(),
+            Arguments::ToJunit(arguments) => arguments.run(),
+            Arguments::ToTap(arguments) => arguments.run(),
+            Arguments::FromTap(arguments) => arguments.run(Format::Tap),
+            Arguments::FromGo(arguments) => arguments.run(Format::GoTest),
+        }
+    }
+}
+
+/// The time.
+///
+/// # Errors
+/// When no event can have it.
+fn now() -> Result<Timestamp, Failure> {
+    Timestamp::try_from(SystemTime::now()).map_err(|e| Failure::io("tell the time", io::Error::other(e)))
+}

@@ -1,0 +1,70 @@
+use super::feed::Noise;
+use super::output::Out;
+use super::reading::{Files, Passing, Reading};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::report::{Options, Report};
+use crate::terminal;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+use testbed_subunit::EventRef;
+use testbed_subunit::stream::Sink;
+
+/// The view of running tests moves at least so often.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Show a stream as a run shows itself: a line for each test as it ends, and at the end what failed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    files: Files,
+    #[command(flatten)]
+    reading: Reading,
+    /// Show which tests are running and for how long: in place on a terminal, elsewhere as lines that come less and less
+    /// often. A file is read on as it grows, until Ctrl-C.
+    #[arg(long, visible_alias = "progress")]
+    follow: bool,
+    /// Write a JUnit report to this file as well.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+}
+
+impl Arguments {
+    pub(crate) fn run(self) -> Result<Exit, Failure> {
+        let sources = self.files.open()?;
+        let grows = sources.iter().any(|source| !source.is_live());
+        let is_live = self.follow && terminal::is_live(io::stderr());
+        let mut options = Options::lines(terminal::style_of_stdout());
+        options.junit = self.junit.as_deref();
+        options.live = is_live;
+        options.stored = grows;
+        options.still = self.follow && !is_live;
+        options.ending = Arc::new(AtomicBool::new(false));
+        let mut shown = Shown(Report::new(&options)?);
+        let passing = Passing::new(&self.reading, Noise::Talk, &Out::stdout()?);
+        let passing = Passing { follow: self.follow, ..passing };
+        passing.pass_while(sources, &mut shown, &mut |shown| {
+            shown.0.draw();
+            self.follow.then_some(TICK)
+        })?;
+        match shown.0.finish(false)? {
+            // It was somebody else's run, and there may have been nothing to it.
+            Exit::NothingToRun => Ok(Exit::Success),
+            exit => Ok(exit),
+        }
+    }
+}
+
+struct Shown<'a>(Report<'a>);
+
+impl Sink for Shown<'_> {
+    type Error = io::Error;
+
+    fn event(&mut self, event: EventRef<'_>) -> io::Result<()> {
+        self.0.event(event);
+        if self.0.has_reader() { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+    }
+}

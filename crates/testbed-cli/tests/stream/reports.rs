@@ -1,0 +1,147 @@
+//! What is made of streams: `ls`, `stats`, `show`, `notify`, `to-…`, `from-…`.
+
+use crate::call::{Folder, call, events, ids, mixed, stream};
+use serde_json::Value;
+use testbed_subunit::{Draft, Status};
+
+fn passed() -> Vec<u8> {
+    stream(&[
+        Draft::test("t", Status::Success),
+        Draft::test("s", Status::Skip),
+        Draft::test("x", Status::XFail),
+    ])
+}
+
+#[test]
+fn tests_are_listed() {
+    assert_eq!(ids(&mixed()), ["pkg.pass", "pkg.fail", "pkg.skip", "pkg.xfail", "pkg.uxsuccess", "pkg.hung"]);
+    let called = call(&["ls", "--times", "--exists"], &mixed());
+    assert!(called.text().starts_with("pkg.pass 2.000\npkg.fail 2.000\n"), "{called:?}");
+    assert!(called.text().contains("\npkg.listed\npkg.hung\n"), "{called:?}");
+    // What was printed is talk.
+    assert_eq!(called.stderr, "printed\n".repeat(5));
+    assert_eq!(call(&["ls", "--no-passthrough"], &mixed()).stderr, "");
+    let json = call(&["ls", "--format", "json"], &mixed());
+    let lines: Vec<Value> = json.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&lines[1]["status"], &lines[1]["route"]), (&"fail".into(), &"0/1".into()));
+}
+
+#[test]
+fn reports_end_as_the_stream_says() {
+    let one = stream(&[Draft::test("t", Status::Success)]);
+    let truncated = &one[..one.len() - 2];
+    let stray = stream(&[Draft::new().status(Status::Fail)]);
+    for arguments in
+        [&["ls"][..], &["stats"], &["show"], &["to-tap"], &["to-junit"], &["notify", "--", "true"]]
+    {
+        let code = |input: &[u8]| call(arguments, input).code;
+        assert_eq!(code(&passed()), Some(0), "{arguments:?}");
+        assert_eq!(code(b""), Some(0), "{arguments:?}");
+        assert_eq!(code(&mixed()), Some(1), "{arguments:?}");
+        assert_eq!(code(truncated), Some(1), "{arguments:?}");
+        assert_eq!(code(&stray), Some(1), "{arguments:?}");
+        for status in Status::ALL {
+            let failed = matches!(status, Status::Fail | Status::UxSuccess | Status::InProgress);
+            let input = stream(&[Draft::test("t", status)]);
+            assert_eq!(code(&input), Some(failed.into()), "{arguments:?} {status:?}");
+        }
+    }
+}
+
+#[test]
+fn tests_are_counted() {
+    let text = call(&["stats"], &mixed());
+    let number = |words: &str| {
+        let line = text.text().lines().find(|line| line.starts_with(words)).unwrap_or_default();
+        line.split_whitespace().last().map(str::to_owned).unwrap_or_default()
+    };
+    assert_eq!(
+        ["Total tests:", "Passed tests:", "Failed tests:", "Skipped tests:", "Unfinished", "Seen tags:"]
+            .map(number),
+        ["6", "1", "1", "1", "1", "w1"]
+    );
+    assert!(text.text().contains("Seen tags: slow, w1\n"), "{text:?}");
+    let json: Value = serde_json::from_str(call(&["stats", "--format", "json"], &mixed()).text()).unwrap();
+    assert_eq!((&json["total"], &json["success"], &json["seconds"]), (&6.into(), &false.into(), &5.0.into()));
+}
+
+#[test]
+fn streams_are_forwarded_past_a_report() {
+    let folder = Folder::new();
+    let called = call(&["stats", "-f", "-o", &folder.path("stats")], &mixed());
+    assert_eq!(called.code, Some(1));
+    assert_eq!(called.stdout, call(&["cat"], &mixed()).stdout);
+    assert!(std::fs::read_to_string(folder.path("stats")).unwrap().starts_with("Total tests:"));
+    let called = call(&["ls", "--forward"], &passed());
+    assert_eq!((called.events().len(), called.stderr.as_str()), (3, "t\ns\nx\n"));
+}
+
+#[test]
+fn a_stream_is_shown() {
+    let called = call(&["show"], &mixed());
+    let text = called.text();
+    for part in ["ok pkg.pass #0/1 (2.00 s)\n", "FAIL pkg.fail", "    output of fail\n", "cut off pkg.hung"] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    let last = "1 passed, 1 failed as expected, 1 failed, 1 passed against expectation, 1 cut off, 1 skipped in 5.00 s";
+    assert_eq!(text.lines().last(), Some(last));
+    // What failed outside of tests is no machine.
+    let called = call(&["show"], &stream(&[Draft::activity("setup", Status::Fail)]));
+    assert!(called.code == Some(1) && called.text().contains("1 failure outside of tests"), "{called:?}");
+    let called = call(&["show"], &stream(&[Draft::activity("testbed/1/gw", Status::Fail)]));
+    assert!(called.code == Some(3) && called.text().contains("1 machine failed"), "{called:?}");
+}
+
+#[test]
+fn a_command_is_told_what_came_of_it() {
+    let folder = Folder::new();
+    let script = "cat > \"$1\"; echo \"$2\" \"$TESTBED_STREAM_RESULT\" \"$TESTBED_STREAM_FAILED\" >> \"$1\"";
+    let told = folder.path("told");
+    let called = call(&["notify", "--forward", "--", "sh", "-c", script, "sh", &told, "{}"], &mixed());
+    assert_eq!((called.code, called.events().len()), (Some(1), 18), "{called:?}");
+    let told = std::fs::read_to_string(told).unwrap();
+    let (json, line) = told.rsplit_once('}').unwrap();
+    let json: Value = serde_json::from_str(&format!("{json}}}")).unwrap();
+    assert_eq!(json["failed"], 1);
+    assert!(line.starts_with("6 tests: 1 passed, 1 failed") && line.ends_with("failure 1\n"), "{line}");
+    assert_eq!(call(&["notify", "--", "false"], b"").code, Some(2));
+    assert_eq!(call(&["notify"], b"").code, Some(2));
+}
+
+#[test]
+fn streams_become_other_formats() {
+    let json = call(&["to-json"], &mixed());
+    let lines: Vec<Value> = json.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((json.code, lines.len()), (Some(0), 18));
+    assert_eq!(lines[2]["file"]["text"], "output of pass\n");
+    let tap = call(&["to-tap"], &mixed());
+    assert!(tap.text().starts_with("TAP version 14\nok 1 - pkg.pass\nnot ok 2 - pkg.fail\n"), "{tap:?}");
+    let folder = Folder::new();
+    let input = folder.write("nightly.subunit", &mixed());
+    let junit = call(&["to-junit", &input], b"");
+    let xml = roxmltree::Document::parse(junit.text()).unwrap();
+    let suite = xml.descendants().find(|node| node.has_tag_name("testsuite")).unwrap();
+    assert_eq!((suite.attribute("name"), suite.attribute("failures")), (Some("nightly"), Some("2")));
+}
+
+#[test]
+fn other_formats_become_streams() {
+    let folder = Folder::new();
+    let tap = folder.write("a.tap", b"1..2\nok 1 - a\nnot ok 2 - b\n");
+    let called = call(&["from-tap", &tap, "-o", &folder.path("out")], b"");
+    assert_eq!(called.code, Some(1), "{called:?}");
+    let seen = events(&std::fs::read(folder.path("out")).unwrap());
+    let statuses: Vec<_> = seen.iter().filter_map(|event| event.as_ref().status()).collect();
+    assert!(statuses.contains(&Status::Success) && statuses.contains(&Status::Fail), "{seen:?}");
+    let called = call(&["from-tap", "--timestamps"], b"1..1\nok 1 - a\n");
+    let seen = called.events();
+    assert_eq!(called.code, Some(0));
+    assert!(seen.iter().all(|event| event.as_ref().timestamp().is_some()), "{seen:?}");
+    let go = br#"{"Action":"run","Package":"p","Test":"TestA"}
+{"Action":"pass","Package":"p","Test":"TestA","Elapsed":0.5}
+{"Action":"pass","Package":"p","Elapsed":0.6}
+"#;
+    let called = call(&["from-go"], go);
+    assert_eq!(called.code, Some(0), "{called:?}");
+    assert!(call(&["ls"], &called.stdout).text().contains("p.TestA\n"));
+}
