@@ -8,6 +8,9 @@ use crate::record::put_key;
 type IdRule = Box<dyn FnMut(&str) -> bool + Send>;
 type TestRule = Box<dyn FnMut(&HeldTest<'_>) -> bool + Send>;
 
+/// Bytes that a test costs which is held back, besides its events.
+const TEST: usize = 256;
+
 /// Which tests a [`Filter`] keeps: those that every rule keeps.
 ///
 /// ```
@@ -104,7 +107,7 @@ impl Rules {
         self
     }
 
-    /// Bytes of events held back at most, of all tests together. 64 MiB unless said.
+    /// Bytes of events held back at most, of all tests together. 64 MiB unless said. The names of open tests come on top.
     #[must_use]
     pub fn limit(self, limit: usize) -> Self {
         Self { limit, ..self }
@@ -177,7 +180,7 @@ impl<S: Sink> Filter<S> {
         let held = match self.open.remove(&*self.key) {
             Some(Open::Passing) => return self.sink.event(last),
             Some(Open::Held(held)) => {
-                self.held -= held.events.len();
+                self.held -= held.events.len() + TEST;
                 Some(held)
             }
             None => None,
@@ -193,7 +196,7 @@ impl<S: Sink> Filter<S> {
     /// An event of a test that goes on: it is held back, if there is room.
     fn hold(&mut self, event: EventRef<'_>) -> Result<(), S::Error> {
         let length = crate::v2::packet_length(&event.0);
-        let room = self.held + length <= self.rules.limit;
+        let room = self.held + length + TEST <= self.rules.limit;
         match self.open.get_mut(&*self.key) {
             Some(Open::Passing) => self.sink.event(event),
             Some(Open::Held(held)) if room => {
@@ -204,7 +207,7 @@ impl<S: Sink> Filter<S> {
             }
             Some(open) => {
                 if let Open::Held(held) = std::mem::replace(open, Open::Passing) {
-                    self.held -= held.events.len();
+                    self.held -= held.events.len() + TEST;
                     self.unjudged += 1;
                     held.events.iter().try_for_each(|event| self.sink.event(event))?;
                 }
@@ -214,7 +217,7 @@ impl<S: Sink> Filter<S> {
                 let mut held = Held::new(self.begun);
                 self.begun += 1;
                 held.push(event);
-                self.held += held.events.len();
+                self.held += held.events.len() + TEST;
                 self.open.insert(self.key.as_str().into(), Open::Held(held));
                 Ok(())
             }

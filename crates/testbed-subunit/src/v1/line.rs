@@ -76,7 +76,7 @@ pub(super) fn may_speak(start: &[u8]) -> Option<bool> {
         match start.strip_prefix(word) {
             Some([]) => undecided = true,
             Some([b':', ..]) => return Some(true),
-            Some([byte, ..]) if is_blank(*byte) => return Some(true),
+            Some([byte, ..]) if is_blank(*byte) && *byte != b'\n' => return Some(true),
             Some(_) => {}
             None => undecided |= word.starts_with(start),
         }
@@ -159,6 +159,7 @@ mod tests {
             ("test: x", Some(true)),
             ("testing x", Some(true)),
             ("tester", Some(false)),
+            ("test\n", Some(false)),
             ("tes", None),
             ("test", None),
             ("testi", None),
