@@ -202,3 +202,22 @@ fn what_cannot_be_read_is_told() {
     let called = call(&["cat", "-o", "/dev/full"], &mixed());
     assert!(called.code == Some(3) && called.stderr.contains("/dev/full"), "{called:?}");
 }
+
+#[test]
+fn combined_packets_keep_their_bytes() {
+    let bytes = vec![b'x'; testbed_subunit::v2::MAX_PACKET - 30];
+    let full = Draft::output("core", &bytes).eof(true);
+    let called = call(&["combine", "-"], &[stream(&[full]), stream(&[full.route("9")])].concat());
+    let seen = called.events();
+    let of = |route: &str| {
+        let events = seen.iter().map(Event::as_ref).filter(|event| event.route() == Some(route));
+        events.map(|event| event.file().unwrap().bytes.len()).collect::<Vec<_>>()
+    };
+    assert_eq!((of("0"), of("0/9")), (vec![bytes.len()], vec![bytes.len()]));
+    // Where a route has no room, the file comes in two pieces.
+    let called = call(&["combine", &format!("{}=-", "long".repeat(10))], &stream(&[full]));
+    let seen = called.events();
+    let length: usize = seen.iter().map(|event| event.as_ref().file().unwrap().bytes.len()).sum();
+    let ends: Vec<bool> = seen.iter().map(|event| event.as_ref().eof()).collect();
+    assert_eq!((length, ends), (bytes.len(), vec![false, true]));
+}

@@ -145,3 +145,42 @@ fn other_formats_become_streams() {
     assert_eq!(called.code, Some(0), "{called:?}");
     assert!(call(&["ls"], &called.stdout).text().contains("p.TestA\n"));
 }
+
+#[test]
+fn version_1_is_written_and_read() {
+    let one = call(&["to-v1"], &mixed());
+    assert_eq!(one.code, Some(0), "{one:?}");
+    assert!(one.text().contains("printed\n") && one.text().contains("successful: pkg.pass"), "{one:?}");
+    let two = call(&["from-v1"], &one.stdout);
+    assert_eq!(two.code, Some(1), "{two:?}");
+    let before = ids(&mixed()).into_iter();
+    // Version 1 knows only tests, so that a machine becomes one; and what never ended comes last.
+    let expected: Vec<String> = before.filter(|id| id != "pkg.hung").collect();
+    assert_eq!(ids(&two.stdout), [&expected[..], &["testbed/1/gw".into(), "pkg.hung".into()]].concat());
+}
+
+#[test]
+fn each_format_is_read_by_its_name() {
+    for (name, input, id) in [
+        ("from-junit", "<testsuite><testcase classname='c' name='t'/></testsuite>", "c"),
+        (
+            "from-libtest",
+            "running 1 test\ntest a::t ... ok\n\ntest result: ok. 1 passed; 0 failed; 0 ignored\n",
+            "a::t",
+        ),
+        (
+            "from-nextest",
+            "{\"type\":\"suite\",\"event\":\"started\",\"test_count\":1}\n\
+             {\"type\":\"test\",\"event\":\"started\",\"name\":\"a::t\"}\n\
+             {\"type\":\"test\",\"event\":\"ok\",\"name\":\"a::t\"}\n\
+             {\"type\":\"suite\",\"event\":\"ok\",\"passed\":1,\"failed\":0,\"ignored\":0}\n",
+            "t",
+        ),
+        ("1to2", "test: t\nsuccess: t\n", "t"),
+    ] {
+        let called = call(&[name], input.as_bytes());
+        assert_eq!(called.code, Some(0), "{name}: {called:?}");
+        let listed = call(&["ls", "--format", "json"], &called.stdout);
+        assert!(listed.text().contains(id) && listed.text().contains("success"), "{name}: {listed:?}");
+    }
+}

@@ -1,4 +1,4 @@
-use super::feed::{Noise, Packets};
+use super::feed::{Noise, Packets, Take};
 use super::input::{Input, Source};
 use super::output::{Out, Output};
 use super::reading::{Passing, Reading};
@@ -6,10 +6,11 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use std::cell::RefCell;
 use std::collections::HashSet;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use testbed_subunit::stream::{Code, Prefix, Sink};
+use testbed_subunit::v2::Packet;
 use testbed_subunit::{EventRef, v2};
 
 /// Make one stream of several, as they come: each event keeps where it is from as its route code.
@@ -54,10 +55,8 @@ impl Arguments {
             sources.push((code, source));
         }
         // Each has a sink of its own, which writes to the one that all share.
-        let sinks: Vec<_> = sources
-            .iter()
-            .map(|(code, _)| RefCell::new(Prefix::new(code.clone(), Shared(&packets))))
-            .collect();
+        let sinks: Vec<_> =
+            sources.iter().map(|(code, _)| RefCell::new(Leaf::new(code.clone(), &packets))).collect();
         let inputs = sources.into_iter().zip(&sinks).map(|((_, source), sink)| {
             let feed = Packets::of(&source, passing.patience, passing.noise, sink, out.clone());
             Input { source, feed }
@@ -123,6 +122,36 @@ fn ended(running: Vec<(&str, Child)>) -> Result<Exit, Failure> {
         }
     }
     Ok(exit)
+}
+
+/// One of the inputs. Its packets are forwarded as they are, but for their routes.
+struct Leaf<'a> {
+    code: Code,
+    forwarder: v2::Forwarder,
+    packets: &'a RefCell<v2::Writer<Out>>,
+    events: Prefix<Shared<'a>>,
+}
+
+impl<'a> Leaf<'a> {
+    fn new(code: Code, packets: &'a RefCell<v2::Writer<Out>>) -> Leaf<'a> {
+        let events = Prefix::new(code.clone(), Shared(packets));
+        Leaf { code, forwarder: v2::Forwarder::new(), packets, events }
+    }
+}
+
+impl Take for Leaf<'_> {
+    fn packet(&mut self, packet: &Packet<'_>) -> io::Result<()> {
+        let Ok(pieces) = self.forwarder.prefix(packet, &self.code) else {
+            // It has no room for a longer route, so that it becomes two.
+            return self.events.event(packet.event);
+        };
+        let mut packets = self.packets.borrow_mut();
+        pieces.slices().into_iter().try_for_each(|slice| packets.get_mut().write_all(slice))
+    }
+
+    fn other(&mut self, event: EventRef<'_>) -> io::Result<()> {
+        self.events.event(event)
+    }
 }
 
 /// A sink that several streams end in. Who made it ends it.

@@ -6,8 +6,9 @@ use crate::failure::Failure;
 use std::cell::RefCell;
 use std::io::{self, Write as _};
 use std::time::Duration;
+use testbed_subunit::EventRef;
 use testbed_subunit::stream::Sink;
-use testbed_subunit::v2::{Decoder, Item, Live, Patience};
+use testbed_subunit::v2::{Decoder, Item, Live, Packet, Patience};
 
 /// What is done with what is no packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +24,27 @@ pub(super) enum Noise {
 /// The file that noise becomes.
 const NOISE: &str = "stdout";
 
-/// Reads packets, and gives their events to a sink that several inputs may share.
+/// What takes what stands in a stream: packets, and events of what is none.
+pub(super) trait Take {
+    /// Takes a packet.
+    fn packet(&mut self, packet: &Packet<'_>) -> io::Result<()>;
+
+    /// Takes an event of noise or damage.
+    fn other(&mut self, event: EventRef<'_>) -> io::Result<()>;
+}
+
+/// To a sink of events, all of them are events.
+impl<S: Sink<Error = io::Error>> Take for S {
+    fn packet(&mut self, packet: &Packet<'_>) -> io::Result<()> {
+        self.event(packet.event)
+    }
+
+    fn other(&mut self, event: EventRef<'_>) -> io::Result<()> {
+        self.event(event)
+    }
+}
+
+/// Reads packets, and gives them to a sink that several inputs may share.
 pub(super) struct Packets<'a, S> {
     decoder: Either,
     noise: Noise,
@@ -37,7 +58,7 @@ enum Either {
     Live(Live),
 }
 
-impl<'a, S: Sink<Error = io::Error>> Packets<'a, S> {
+impl<'a, S: Take> Packets<'a, S> {
     /// Reads what `source` has. Where the sink fails, it is because of `out`.
     pub(super) fn of(
         source: &Source,
@@ -66,9 +87,9 @@ impl<'a, S: Sink<Error = io::Error>> Packets<'a, S> {
     }
 }
 
-fn take<S: Sink<Error = io::Error>>(item: Item<'_>, noise: Noise, sink: &mut S) -> io::Result<()> {
+fn take(item: Item<'_>, noise: Noise, sink: &mut impl Take) -> io::Result<()> {
     match (item, noise) {
-        (Item::Packet(packet), _) => sink.event(packet.event),
+        (Item::Packet(packet), _) => sink.packet(&packet),
         (Item::Noise(_), Noise::Drop) => Ok(()),
         (Item::Noise(bytes), Noise::Talk) => {
             let _ = io::stderr().lock().write_all(bytes);
@@ -78,7 +99,7 @@ fn take<S: Sink<Error = io::Error>>(item: Item<'_>, noise: Noise, sink: &mut S) 
             let mut first = Ok(());
             item.events(NOISE, |event| {
                 if first.is_ok() {
-                    first = sink.event(event);
+                    first = sink.other(event);
                 }
             })?;
             first
@@ -86,7 +107,7 @@ fn take<S: Sink<Error = io::Error>>(item: Item<'_>, noise: Noise, sink: &mut S) 
     }
 }
 
-impl<S: Sink<Error = io::Error>> Feed for Packets<'_, S> {
+impl<S: Take> Feed for Packets<'_, S> {
     fn room(&mut self) -> &mut [u8] {
         match &mut self.decoder {
             Either::File(decoder) => decoder.space(PIECE),

@@ -20,6 +20,7 @@ mod tags;
 mod to_json;
 mod to_junit;
 mod to_tap;
+mod to_v1;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -51,12 +52,25 @@ pub(crate) enum Arguments {
     #[command(alias = "2junitxml")]
     ToJunit(to_junit::Arguments),
     ToTap(to_tap::Arguments),
+    #[command(alias = "2to1")]
+    ToV1(to_v1::Arguments),
     /// Read the Test Anything Protocol, versions 12 to 14.
     #[command(alias = "tap2subunit")]
     FromTap(from::Arguments),
+    /// Read JUnit reports (XML).
+    #[command(alias = "junitxml2subunit")]
+    FromJunit(from::Arguments),
     /// Read what `go test -json` writes.
     #[command(alias = "gojson2subunit")]
     FromGo(from::Arguments),
+    /// Read what `cargo test` prints, as text or JSON, or the JSON of cargo-nextest.
+    #[command(visible_alias = "from-nextest")]
+    FromLibtest(from::Arguments),
+    /// Read the report log of pytest (`pytest --report-log=FILE`).
+    FromPytest(from::Arguments),
+    /// Read subunit version 1.
+    #[command(alias = "1to2")]
+    FromV1(from::Arguments),
 }
 
 impl Arguments {
@@ -76,6 +90,11 @@ impl Arguments {
             Arguments::ToJunit(arguments) => arguments.run(),
             Arguments::ToTap(arguments) => arguments.run(),
             Arguments::FromTap(arguments) => arguments.run(Format::Tap),
+            Arguments::ToV1(arguments) => arguments.run(),
+            Arguments::FromJunit(arguments) => arguments.run(Format::Junit),
+            Arguments::FromLibtest(arguments) => arguments.run(Format::Libtest),
+            Arguments::FromPytest(arguments) => arguments.run(Format::Pytest),
+            Arguments::FromV1(arguments) => arguments.run(Format::SubunitV1),
             Arguments::FromGo(arguments) => arguments.run(Format::GoTest),
         }
     }
