@@ -135,10 +135,9 @@
 //! | end before start | negative duration | – | zero, and [`Record::is_skewed`] | clocks differ |
 //! | test that never ends | error | – | a failure | something hung or died |
 //! | filter: routes, `runnable`, `exists` | dropped | – | kept | whoever filters asks for fewer tests |
-//! | filter: tags of a test | those of its end | – | those of all its events | as above |
 //! | tagger: the event's own tags | changed under their owner | – | left alone | others read them too |
 //! | router: event that no rule is about | exception | – | goes to the fallback | a run should not end by it |
-//! | router: end of a sink that two rules lead to | twice, or never | – | once | reports are written then |
+//! | router: end of a sink that two rules lead to | as often as rules ask for it | – | once | reports are written then |
 //! | router: codes | one step | – | any number, the longest first | streams are multiplexed twice |
 //! | a sink of several that fails | ends the run for the others | – | they get the event | one report is not all |
 //! | version 1: `test:` within a test | output, as all that follows | – | the open one fails, the new one begins | a crash should cost one test |

@@ -49,6 +49,25 @@ impl<W: Write> Writer<W> {
     /// A packet is forwarded as it is, but for its route: see [`Forwarder`]. Noise is output, pieces of the file
     /// `noise`, and left out where there is no name for it. Damage is told: see [`Item::events`].
     ///
+    /// ```
+    /// use testbed_subunit::stream::Code;
+    /// use testbed_subunit::v2::{Item, Items, Writer};
+    ///
+    /// let worker = b"starting\n\xb3\x29\x01\x0c\x03foo\x08\x55\x5f\x1b";
+    /// let mut host = Writer::new(Vec::new());
+    /// for item in Items::new(worker) {
+    ///     host.forward(&item, &Code::new("0")?, Some("stdout"))?;
+    /// }
+    /// let mut all = Writer::new(Vec::new());
+    /// for item in Items::new(&host.into_inner()) {
+    ///     all.forward(&item, &Code::new("1")?, Some("stdout"))?;
+    /// }
+    /// for item in Items::new(&all.into_inner()) {
+    ///     assert!(matches!(item, Item::Packet(packet) if packet.event.route() == Some("1/0")));
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// Those of `W`, and where `noise` cannot be the name of a file.
     pub fn forward(&mut self, item: &Item<'_>, code: &Code, noise: Option<&str>) -> io::Result<()> {

@@ -5,7 +5,7 @@ use testbed_subunit::v2::{self, Corrupt, Decoder, FieldError, NOISE_MAX};
 use testbed_subunit::{Draft, Status};
 
 use crate::arbitrary;
-use crate::seen::{Seen, drain, hex, however_cut, in_pieces, whole};
+use crate::seen::{Seen, cut, drain, hex, however_cut, in_pieces, whole};
 
 const V1: &str = "b329010c03666f6f08555f1b";
 
@@ -276,13 +276,7 @@ proptest! {
         let seen = whole(&stream);
         let joined: Vec<u8> = seen.iter().flat_map(|item| item.bytes().to_vec()).collect();
         prop_assert_eq!(&joined, &stream);
-        let mut rest = &stream[..];
-        let pieces = sizes.iter().cycle().map_while(|&size| {
-            let (piece, after) = rest.split_at(size.min(rest.len()));
-            rest = after;
-            (!piece.is_empty()).then_some(piece)
-        });
-        prop_assert_eq!(&in_pieces(pieces), &seen);
+        prop_assert_eq!(&in_pieces(cut(&stream, &sizes)), &seen);
         prop_assert_eq!(in_pieces(stream.chunks(1)), seen);
     }
 

@@ -77,6 +77,15 @@ pub(crate) fn however_cut(stream: &[u8]) -> Vec<Seen> {
     seen
 }
 
+/// The stream, cut into pieces of these sizes, over and over.
+pub(crate) fn cut<'a>(mut rest: &'a [u8], sizes: &'a [usize]) -> impl Iterator<Item = &'a [u8]> {
+    sizes.iter().cycle().map_while(move |&size| {
+        let (piece, after) = rest.split_at(size.min(rest.len()));
+        rest = after;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
 /// The bytes of a string of hexadecimal digits.
 pub(crate) fn hex(digits: &str) -> Vec<u8> {
     assert!(digits.len().is_multiple_of(2), "odd number of digits");

@@ -7,6 +7,7 @@ use testbed_subunit::v1::{LINE_MAX, Reader, Writer};
 use testbed_subunit::{Draft, Event, EventRef, Sink, Status, Timestamp};
 
 use crate::arbitrary;
+use crate::seen::cut;
 
 fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Event> {
     let (mut reader, mut seen) = (Reader::new(), Vec::new());
@@ -277,13 +278,7 @@ proptest! {
     ) {
         let stream = parts.concat();
         let seen = read([&stream[..]]);
-        let mut rest = &stream[..];
-        let pieces = sizes.iter().cycle().map_while(|&size| {
-            let (piece, after) = rest.split_at(size.min(rest.len()));
-            rest = after;
-            (!piece.is_empty()).then_some(piece)
-        });
-        prop_assert_eq!(&read(pieces), &seen);
+        prop_assert_eq!(&read(cut(&stream, &sizes)), &seen);
         // Tests begin and end in turns.
         let mut open = false;
         for event in seen.iter().filter(|event| event.as_ref().status().is_some()) {
