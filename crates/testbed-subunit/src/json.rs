@@ -106,7 +106,7 @@ fn put_key(key: &str, out: &mut Vec<u8>) {
 }
 
 /// Appends `text` as a string of JSON (RFC 8259 section 7).
-fn put_string(text: &str, out: &mut Vec<u8>) {
+pub(crate) fn put_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let bytes = text.as_bytes();
     let mut done = 0;

@@ -66,7 +66,8 @@
 //! # Folding
 //!
 //! A report is a fold over the stream, and the same stream always gives the same report. [`Records`] joins the events
-//! of each test to a [`Record`]; a [`Summary`], [`junit`] and [`tap`] are made of records; [`json`] is made of events.
+//! of each test to a [`Record`]; a [`Summary`], [`junit`], [`tap`], [`csv`] and [`github`] are made of records; [`json`]
+//! and a [`folder`] of attachments, of events.
 //!
 //! ```
 //! use testbed_subunit::{Draft, Records, Status, Summary, junit};
@@ -151,7 +152,10 @@
 //!
 //! [subunit]: https://github.com/testing-cabal/subunit
 
+pub mod csv;
 pub mod event;
+pub mod folder;
+pub mod github;
 pub mod gotest;
 pub mod json;
 pub mod junit;

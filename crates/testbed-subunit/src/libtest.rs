@@ -117,7 +117,8 @@ fn id(binary: Option<&str>, test: &str) -> String {
 }
 
 fn told(id: &str, status: Status, reason: Option<&str>, tags: &[&str], each: &mut Each<'_>) {
-    let mut draft = Draft::test(id, status).tags(tags);
+    let id = name(id);
+    let mut draft = Draft::test(&id, status).tags(tags);
     if let Some(reason) = reason.and_then(first_line) {
         draft = draft.file("reason", reason.as_bytes()).mime(TEXT).eof(true);
     }

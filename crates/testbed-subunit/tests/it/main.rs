@@ -14,3 +14,4 @@ mod records;
 mod reports;
 mod v1;
 mod vectors;
+mod written;

@@ -119,6 +119,8 @@ fn a_binary_that_ends_early_has_failed() {
         of("running 0 tests\n\ntest result: ok. 0 passed; 0 failed; 0 ignored; 0 measured\n"),
         [""; 0]
     );
+    let named = "   Doc-tests a\0b\nrunning 1 test\n";
+    assert_eq!(of(named), ["fail a\u{2400}b: ended without a result: 0 of 1 tests were told of"]);
     let lost = "running 2 tests\ntest a ... ok\ntest result: ok. 2 passed; 0 failed; 0 ignored; 0 measured\n";
     assert_eq!(of(lost), ["success a", "fail tests: not all results were told"]);
 }
