@@ -1,0 +1,77 @@
+//! The machine with python-subunit, and what is exchanged with it.
+
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use testbed::{Bed, Testbed};
+use testbed_subunit::EventRef;
+
+/// A machine with python-subunit and testtools, and a folder that both sides see.
+pub(crate) struct Reference {
+    folder: PathBuf,
+    bed: Bed,
+}
+
+impl Reference {
+    pub(crate) fn up() -> Reference {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("conformance-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("testbed.toml"), include_str!("testbed.toml")).unwrap();
+        std::fs::write(folder.join("reference.py"), include_str!("reference.py")).unwrap();
+        let bed =
+            Testbed::load(&folder).unwrap().up().unwrap_or_else(|fault| panic!("{fault}\n{:?}", fault.hint));
+        Reference { folder, bed }
+    }
+
+    /// What the reference makes of some bytes.
+    pub(crate) fn makes(&self, what: &str, given: &[u8]) -> Vec<u8> {
+        std::fs::write(self.folder.join("given"), given).unwrap();
+        let call = format!("cd /exchange && python3 reference.py {what} given made");
+        self.bed["python"].succeed(&call).unwrap();
+        std::fs::read(self.folder.join("made")).unwrap()
+    }
+
+    /// What the reference makes of each of some streams.
+    pub(crate) fn makes_of_each(&self, what: &str, streams: &[Vec<u8>]) -> Vec<Value> {
+        let framed = streams.iter().flat_map(|stream| {
+            let length = u32::try_from(stream.len()).unwrap().to_be_bytes();
+            length.into_iter().chain(stream.iter().copied())
+        });
+        let made = self.makes(what, &framed.collect::<Vec<u8>>());
+        let lines = str::from_utf8(&made).unwrap().lines();
+        let values: Vec<Value> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(values.len(), streams.len());
+        values
+    }
+}
+
+impl Drop for Reference {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// An event as the reference tells it, with the microseconds that it knows.
+pub(crate) fn told(event: EventRef<'_>) -> Value {
+    let mut tags: Vec<&str> = event.tags().iter().collect();
+    tags.sort_unstable();
+    tags.dedup();
+    let tags = if tags.is_empty() { Value::Null } else { json!(tags) };
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let micros =
+        event.timestamp().map(|time| u64::from(time.seconds()) * 1_000_000 + u64::from(time.nanos() / 1000));
+    json!([
+        event.id(),
+        event.status().map(|status| status.as_str()),
+        tags,
+        event.runnable(),
+        event.file().map(|file| file.name),
+        event.file().map(|file| hex(file.bytes)),
+        event.eof(),
+        event.mime(),
+        event.route(),
+        micros,
+    ])
+}
