@@ -36,6 +36,9 @@ fn three_hundred_megabytes_pass() {
         &["tags", "a", "-b"],
         &["to-json"],
         &["to-tap"],
+        &["to-junit", "--output-of-passed"],
+        &["to-csv"],
+        &["to-v1"],
         &["stats"],
         &["ls"],
         &["combine", "-"],
@@ -59,7 +62,7 @@ fn three_hundred_megabytes_pass() {
                 }
             }
             let code = child.wait().unwrap().code();
-            let is_report = ["to-tap", "stats", "ls"].contains(&arguments[0]);
+            let is_report = ["to-tap", "to-junit", "to-csv", "stats", "ls"].contains(&arguments[0]);
             assert_eq!((code, written > 0), (Some(is_report.into()), true), "{arguments:?}");
         });
     }

@@ -116,6 +116,12 @@ fn streams_become_other_formats() {
     assert_eq!(lines[2]["file"]["text"], "output of pass\n");
     let tap = call(&["to-tap"], &mixed());
     assert!(tap.text().starts_with("TAP version 14\nok 1 - pkg.pass\nnot ok 2 - pkg.fail\n"), "{tap:?}");
+    let csv = call(&["to-csv"], &mixed());
+    let row = "pkg.fail,fail,2026-11-20T19:00:00.000000000Z,2026-11-20T19:00:02.000000000Z,2.000,0/1,w1,";
+    assert!(csv.text().lines().any(|line| line == row), "{csv:?}");
+    let github = call(&["to-github"], &mixed());
+    let errors: Vec<&str> = github.text().lines().filter(|line| line.starts_with("::error ")).collect();
+    assert_eq!((github.code, errors.len()), (Some(1), 3), "{github:?}");
     let folder = Folder::new();
     let input = folder.write("nightly.subunit", &mixed());
     let junit = call(&["to-junit", &input], b"");
@@ -183,4 +189,33 @@ fn each_format_is_read_by_its_name() {
         let listed = call(&["ls", "--format", "json"], &called.stdout);
         assert!(listed.text().contains(id) && listed.text().contains("success"), "{name}: {listed:?}");
     }
+}
+
+#[test]
+fn attachments_become_files_and_none_leads_out() {
+    let folder = Folder::new();
+    let test = |id| Draft::test(id, Status::Fail).file("stdout", b"boom\n").eof(true);
+    let core = vec![b'x'; 5_000_000];
+    let mut input = stream(&[test("../../evil"), test("/etc/passwd"), test("good")]);
+    for event in Draft::test("large", Status::Success).file("core", &core).split(1 << 20).unwrap() {
+        testbed_subunit::v2::encode(&event, &mut input);
+    }
+    // A name that leads elsewhere is not followed, whoever put it there.
+    let made = folder.path("made");
+    std::fs::create_dir_all(format!("{made}/good")).unwrap();
+    let outside = folder.write("outside", b"as it was");
+    std::os::unix::fs::symlink(&outside, format!("{made}/good/stdout")).unwrap();
+    let refused = call(&["to-disk", "-d", &made], &input);
+    assert!(refused.code == Some(3) && refused.stderr.contains("good/stdout"), "{refused:?}");
+    std::fs::remove_file(format!("{made}/good/stdout")).unwrap();
+    for _ in 0..2 {
+        assert_eq!(call(&["2disk", "-d", &made], &input).code, Some(1));
+    }
+    assert_eq!(std::fs::read(&outside).unwrap(), b"as it was");
+    assert_eq!(std::fs::read(format!("{made}/large/core")).unwrap().len(), core.len());
+    let json: Value =
+        serde_json::from_slice(&std::fs::read(format!("{made}/good/test.json")).unwrap()).unwrap();
+    assert_eq!((&json["id"], &json["status"]), (&"good".into(), &"fail".into()));
+    let count = |path: &str| std::fs::read_dir(path).unwrap().count();
+    assert_eq!((count(&made), std::fs::read_dir(&folder.0).unwrap().count()), (4, 2));
 }

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, Cursor, Read, Seek, Write};
 use std::time::Duration;
 
 use crate::event::{Status, Timestamp};
@@ -11,14 +11,19 @@ type Broken<'a> = Box<dyn Fn(&Record) -> bool + Send + 'a>;
 
 /// Writes a report to `W` when all records are there.
 ///
-/// The totals stand before the cases, so the cases are held in memory until [`Writer::finish`]; what a record holds
-/// is bounded by its [`Limits`](crate::record::Limits).
-pub struct Writer<'a, W> {
+/// The totals stand before the cases, so the cases are kept until [`Writer::finish`]: in memory, or in what
+/// [`Writer::spooled`] is given, which makes it a report of any length in constant memory. What a record holds is bounded
+/// by its [`Limits`](crate::record::Limits).
+pub struct Writer<'a, W, S = Cursor<Vec<u8>>> {
     out: W,
     suite: &'a str,
     broken: Broken<'a>,
     output_of_passed: bool,
-    cases: Vec<u8>,
+    spool: S,
+    /// The case at hand.
+    case: Vec<u8>,
+    /// Why a case could not be kept.
+    failed: Option<io::Error>,
     totals: Totals,
     first: Option<Timestamp>,
 }
@@ -43,12 +48,29 @@ enum Verdict {
 impl<'a, W: Write> Writer<'a, W> {
     /// A report of one suite, to be written to `out`.
     pub fn new(out: W, suite: &'a str) -> Self {
+        Self::spooled(out, suite, Cursor::default())
+    }
+}
+
+impl<'a, W: Write, S: Read + Write + Seek> Writer<'a, W, S> {
+    /// A report of one suite, to be written to `out`. Until then its cases are kept in `spool`, which is empty.
+    ///
+    /// ```
+    /// # use testbed_subunit::junit;
+    /// let spool = std::io::Cursor::new(Vec::new()); // or a temporary file
+    /// let report = junit::Writer::spooled(Vec::new(), "vpn", spool);
+    /// assert!(String::from_utf8(report.finish()?)?.contains("tests=\"0\""));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn spooled(out: W, suite: &'a str, spool: S) -> Self {
         Self {
             out,
             suite,
             broken: Box::new(|_| false),
             output_of_passed: false,
-            cases: Vec::new(),
+            spool,
+            case: Vec::new(),
+            failed: None,
             totals: Totals::default(),
             first: None,
         }
@@ -66,12 +88,13 @@ impl<'a, W: Write> Writer<'a, W> {
         Self { output_of_passed: keep, ..self }
     }
 
-    /// Adds a record to the report.
+    /// Adds a record to the report. Where it cannot be kept, [`Writer::finish`] tells.
     pub fn add(&mut self, record: &Record) {
         let Some(verdict) = self.verdict(record) else { return };
         self.count(&verdict, record);
         let (class, name) = class_and_name(&record.id);
-        let out = &mut self.cases;
+        let out = &mut self.case;
+        out.clear();
         out.extend_from_slice(b"    <testcase");
         put_attribute("classname", class.unwrap_or(self.suite), out);
         put_attribute("name", name, out);
@@ -102,14 +125,20 @@ impl<'a, W: Write> Writer<'a, W> {
             put_output(record, out);
         }
         out.extend_from_slice(b"    </testcase>\n");
+        if self.failed.is_none() {
+            self.failed = self.spool.write_all(&self.case).err();
+        }
     }
 
     /// Writes the report, and gives back what it was written to.
     ///
     /// # Errors
-    /// Those of `W`.
+    /// Those of `W` and `S`.
     pub fn finish(self) -> io::Result<W> {
-        let Self { mut out, suite, cases, totals, first, .. } = self;
+        let Self { mut out, suite, mut spool, failed, totals, first, .. } = self;
+        failed.map_or(Ok(()), Err)?;
+        spool.flush()?;
+        spool.rewind()?;
         let mut head = b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites".to_vec();
         put_attribute("name", suite, &mut head);
         totals.put(&mut head);
@@ -124,7 +153,7 @@ impl<'a, W: Write> Writer<'a, W> {
         }
         head.extend_from_slice(b">\n");
         out.write_all(&head)?;
-        out.write_all(&cases)?;
+        io::copy(&mut spool, &mut out)?;
         out.write_all(b"  </testsuite>\n</testsuites>\n")?;
         out.flush()?;
         Ok(out)

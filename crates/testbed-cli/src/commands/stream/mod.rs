@@ -17,6 +17,9 @@ mod show;
 mod split;
 mod stats;
 mod tags;
+mod to_csv;
+mod to_disk;
+mod to_github;
 mod to_json;
 mod to_junit;
 mod to_tap;
@@ -52,6 +55,11 @@ pub(crate) enum Arguments {
     #[command(alias = "2junitxml")]
     ToJunit(to_junit::Arguments),
     ToTap(to_tap::Arguments),
+    #[command(alias = "2csv")]
+    ToCsv(to_csv::Arguments),
+    #[command(alias = "2disk")]
+    ToDisk(to_disk::Arguments),
+    ToGithub(to_github::Arguments),
     #[command(alias = "2to1")]
     ToV1(to_v1::Arguments),
     /// Read the Test Anything Protocol, versions 12 to 14.
@@ -89,6 +97,9 @@ impl Arguments {
             Arguments::ToJson(arguments) => arguments.run(),
             Arguments::ToJunit(arguments) => arguments.run(),
             Arguments::ToTap(arguments) => arguments.run(),
+            Arguments::ToCsv(arguments) => arguments.run(),
+            Arguments::ToDisk(arguments) => arguments.run(),
+            Arguments::ToGithub(arguments) => arguments.run(),
             Arguments::FromTap(arguments) => arguments.run(Format::Tap),
             Arguments::ToV1(arguments) => arguments.run(),
             Arguments::FromJunit(arguments) => arguments.run(Format::Junit),

@@ -80,6 +80,11 @@ impl Out {
         Out { file: Rc::new(RefCell::new(BufWriter::with_capacity(BUFFER, file))), doing: doing.into() }
     }
 
+    /// What fails is something else, which is being done in its place.
+    pub(super) fn doing(self, doing: &str) -> Out {
+        Out { doing: doing.into(), ..self }
+    }
+
     /// That this could not be written to.
     pub(super) fn failed(&self, error: io::Error) -> Failure {
         Failure::io(&*self.doing, error)

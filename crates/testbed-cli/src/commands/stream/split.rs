@@ -30,7 +30,7 @@ impl Arguments {
         let folder = &self.directory;
         std::fs::create_dir_all(folder)
             .map_err(|e| Failure::call(format!("cannot make {}: {e}", folder.display())))?;
-        let out = Out::stdout()?;
+        let out = Out::stdout()?.doing("write files");
         let parts = Parts::new(folder);
         let passing = Passing::new(&self.reading, Noise::Events, &out);
         passing.pass_while(sources, parts, &mut |parts| {

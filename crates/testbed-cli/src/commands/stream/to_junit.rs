@@ -1,6 +1,9 @@
 use super::records::{Reporting, verdict};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use testbed_subunit::junit;
 use testbed_subunit::record::Limits;
 
@@ -21,7 +24,8 @@ impl Arguments {
     pub(crate) fn run(self) -> Result<Exit, Failure> {
         let suite = self.suite.clone().unwrap_or_else(|| self.reporting.name());
         let (mut out, limits) = (self.reporting.report()?, Limits::default());
-        let mut report = junit::Writer::new(out.clone(), &suite)
+        let spool = spool().map_err(|e| Failure::io("make a temporary file", e))?;
+        let mut report = junit::Writer::spooled(out.clone(), &suite, spool)
             .output_of_passed(self.output_of_passed)
             .broken(crate::report::is_testbeds);
         let came = self.reporting.fold(&out, limits, |record| {
@@ -32,4 +36,12 @@ impl Arguments {
         out.flush_out()?;
         Ok(verdict(&came))
     }
+}
+
+/// A file without a name, gone with this process: the cases stand in it until their number is known.
+fn spool() -> io::Result<File> {
+    let path = std::env::temp_dir().join(format!("testbed-junit-{}", std::process::id()));
+    let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
 }
