@@ -38,6 +38,7 @@
 //! | `failure` | `fail`; `message`, or else `type` or the first line, is the reason; the text is the file `traceback` |
 //! | `error` | the same, with the tag `error` |
 //! | `skipped` | `skip`, or `xfail` where its `type` says xfail, as pytest's does, or its `message` is ours |
+//! | `skipped` of the type `todo`, as node writes it | `xfail` with a failure, else `success` with the tag `todo` |
 //! | `status="notrun"`, `result="suppressed"`, … | `skip` |
 //! | `flakyFailure`, `flakyError` | tag `flaky`, and a file of the element's name |
 //! | `rerunFailure`, `rerunError` | tag `rerun`, and a file of the element's name |

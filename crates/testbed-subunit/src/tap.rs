@@ -1,10 +1,11 @@
-//! The Test Anything Protocol: versions 12 to 14 are read, version 14 is written.
+//! The Test Anything Protocol: versions 12 to 14 are read, version 13 is written.
 //!
 //! # Writing
 //!
 //! One test point a record, in the order in which tests end, and the plan at the end. An expected failure is TAP's
 //! `not ok … # TODO`. TAP takes `ok … # TODO` for a success, so `uxsuccess` is a plain `not ok`, as is a test that
-//! never finished. Tests that are only listed have no point.
+//! never finished. Tests that are only listed have no point. What is written says the same in versions 13 and 14, and
+//! calls itself 13: Perl's `prove` refuses the other.
 //!
 //! ```
 //! use testbed_subunit::record::Records;
@@ -22,7 +23,7 @@
 //! }
 //! assert_eq!(
 //!     String::from_utf8(report.finish()?)?,
-//!     "TAP version 14\nok 1 - ping\nok 2 - trace # SKIP no route\n1..2\n"
+//!     "TAP version 13\nok 1 - ping\nok 2 - trace # SKIP no route\n1..2\n"
 //! );
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

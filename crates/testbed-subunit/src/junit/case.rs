@@ -15,6 +15,8 @@ pub(super) struct Case {
     status: Status,
     reason: Option<String>,
     tags: BTreeSet<Box<str>>,
+    /// It may fail, and why.
+    todo: Option<String>,
     /// When it began, since 1970.
     start: Duration,
     duration: Duration,
@@ -29,7 +31,7 @@ impl Case {
     ) -> Self {
         let id = name(id).into_owned();
         emit(Draft::test(&id, Status::InProgress).at(moment(start)), each);
-        Self { id, status: Status::Success, reason: None, tags: BTreeSet::new(), start, duration }
+        Self { id, status: Status::Success, reason: None, tags: BTreeSet::new(), todo: None, start, duration }
     }
 
     /// Something says what became of it. A failure outdoes all else.
@@ -39,6 +41,11 @@ impl Case {
         }
         self.status = status;
         self.reason = reason.and_then(first_line).map(str::to_owned);
+    }
+
+    /// It may fail, as it is not finished: a failure is expected.
+    pub(super) fn may_fail(&mut self, why: &str) {
+        self.todo = Some(first_line(why).unwrap_or_default().to_owned());
     }
 
     pub(super) fn status(&self) -> Status {
@@ -59,7 +66,15 @@ impl Case {
     }
 
     /// Tells its status, and gives the moment of it.
-    pub(super) fn end(self, each: &mut dyn FnMut(EventRef<'_>)) -> Duration {
+    pub(super) fn end(mut self, each: &mut dyn FnMut(EventRef<'_>)) -> Duration {
+        if let Some(why) = self.todo.take() {
+            if self.status == Status::Fail {
+                self.status = Status::XFail;
+            } else {
+                self.tag("todo");
+            }
+            self.reason = Some(why).filter(|why| !why.is_empty()).or(self.reason);
+        }
         let stop = self.start.saturating_add(self.duration);
         let mut draft = Draft::test(&self.id, self.status).at(moment(stop)).tags(&self.tags);
         if let Some(reason) = &self.reason {

@@ -229,11 +229,14 @@ impl State {
 
     fn skipped(&mut self, attributes: &Attributes<'_>) -> Kind {
         let message = value(attributes, "message");
-        let is_expected = value(attributes, "type")
-            .is_some_and(|text| text.to_ascii_lowercase().contains("xfail"))
-            || message == Some("failed as expected");
+        let kind = value(attributes, "type").unwrap_or_default().to_ascii_lowercase();
+        let is_expected = kind.contains("xfail") || message == Some("failed as expected");
         if let Some(case) = &mut self.case {
-            case.comes_to(if is_expected { Status::XFail } else { Status::Skip }, message);
+            match kind.as_str() {
+                "todo" => case.may_fail(message.unwrap_or_default()),
+                _ if is_expected => case.comes_to(Status::XFail, message),
+                _ => case.comes_to(Status::Skip, message),
+            }
         }
         Kind::File { file: "skipped".to_owned(), explains: true }
     }

@@ -16,7 +16,7 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// Those of `W`.
     pub fn new(mut out: W) -> io::Result<Self> {
-        out.write_all(b"TAP version 14\n")?;
+        out.write_all(b"TAP version 13\n")?;
         Ok(Self { out, points: 0 })
     }
 

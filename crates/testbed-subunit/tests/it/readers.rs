@@ -95,6 +95,7 @@ const SAMPLES: &[&[u8]] = &[
     include_bytes!("../samples/libtest.json"),
     include_bytes!("../samples/nextest.json"),
     include_bytes!("../samples/pytest-9.2.json"),
+    include_bytes!("../samples/node-20.xml"),
 ];
 
 proptest! {

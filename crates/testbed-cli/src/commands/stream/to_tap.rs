@@ -4,7 +4,7 @@ use crate::failure::Failure;
 use testbed_subunit::record::Limits;
 use testbed_subunit::tap;
 
-/// Write the Test Anything Protocol, version 14.
+/// Write the Test Anything Protocol, version 13, which is also one of version 14.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]

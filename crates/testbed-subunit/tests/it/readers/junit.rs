@@ -42,6 +42,23 @@ fn what_pytest_writes() {
 }
 
 #[test]
+fn what_node_writes() {
+    let events = events(Format::Junit, SAMPLES[9]);
+    assert_eq!(
+        outcomes(&events),
+        [
+            "success test.plain",
+            "fail test.fails # hash: Expected values to be strictly equal:1 !== 2",
+            "xfail test.todo: later",
+            "skip test.skip: why",
+            "success test.inner",
+            "fail test.inner fails: boom",
+        ]
+    );
+    assert!(file(&events, "test.fails # hash", "traceback").contains("TestContext.<anonymous>"));
+}
+
+#[test]
 fn what_surefire_and_gtest_write() {
     let text = r#"<testsuite xmlns:xsi="x" name="s" timestamp="2026-11-20T19:00:00"><properties><property name="os" value="a&lt;b"/></properties>
         <testcase name="flaky" classname="s.T" time="1.5"><flakyFailure message="once" type="E"><stackTrace><![CDATA[at T.java:3]]></stackTrace><system-out>o</system-out></flakyFailure></testcase>
