@@ -27,8 +27,8 @@ pub(super) struct Base {
     ids: Ids,
     /// A namespace with the machines' map, for idmapped mounts.
     canonical: Option<OwnedFd>,
-    /// The host's root, masked, once that is prepared.
-    host: Option<Host>,
+    /// The host's root, masked, or why there is none.
+    host: Result<Host, Fault>,
     /// Namespaces that show one owner of the host as root, by that owner.
     owners: RefCell<HashMap<(u32, u32), OwnedFd>>,
     /// The folder with the command that drives a testbed from inside, once a machine has wanted it.
@@ -102,7 +102,7 @@ impl Separate {
         become_root(token)?;
         let skeleton = Skeleton::make(&self.mask, self.survey, self.setup.ids)?;
         let base = Base::prepare(token, &self.setup)?;
-        Ok(Base { host: Some(Host::Folders(skeleton)), ..base })
+        Ok(Base { host: Ok(Host::Folders(skeleton)), ..base })
     }
 }
 
@@ -158,7 +158,7 @@ impl Base {
             nursery,
             ids: setup.ids,
             canonical,
-            host: None,
+            host: Err(Fault::new(FaultKind::State, "the launcher has no root of the host yet")),
             owners: RefCell::default(),
             client: OnceCell::new(),
             unified,
@@ -170,9 +170,10 @@ impl Base {
 
     /// Prepares the host's root, as root's launcher has it, with some of it hidden.
     pub(super) fn show_host(&mut self, mask: &[Masked]) -> Result<(), Fault> {
-        let ids = self.canonical.as_ref().ok_or_else(|| unprepared("map of ids"))?;
-        self.host = Some(Host::Whole(masked_host(ids.as_fd(), mask)?));
-        Ok(())
+        let missing = || Fault::new(FaultKind::State, "the launcher has no map of ids");
+        let ids = self.canonical.as_ref().ok_or_else(missing);
+        self.host = ids.and_then(|ids| masked_host(ids.as_fd(), mask)).map(Host::Whole);
+        self.host.as_ref().map(drop).map_err(Fault::clone)
     }
 
     /// Makes process 1 of a machine.
@@ -215,7 +216,7 @@ impl Base {
 
     /// A mount of the masked host root, and the folders of the host that belong on it.
     pub(super) fn host(&self) -> Result<(OwnedFd, Vec<Part>), Fault> {
-        let (root, parts) = match self.host.as_ref().ok_or_else(|| unprepared("root of the host"))? {
+        let (root, parts) = match self.host.as_ref().map_err(Fault::clone)? {
             Host::Whole(root) => (root, Vec::new()),
             Host::Folders(skeleton) => (&skeleton.layer, skeleton.parts()?),
         };
@@ -293,10 +294,11 @@ impl Base {
 
     /// Gives away what the kernel takes time to take down; no machine can be made any more.
     pub(super) fn release(&mut self) -> impl Iterator<Item = OwnedFd> + use<> {
-        let host = match self.host.take() {
-            Some(Host::Whole(root)) => Some(root),
-            Some(Host::Folders(skeleton)) => Some(skeleton.layer),
-            None => None,
+        let gone = Err(Fault::new(FaultKind::State, "the launcher ends"));
+        let host = match std::mem::replace(&mut self.host, gone) {
+            Ok(Host::Whole(root)) => Some(root),
+            Ok(Host::Folders(skeleton)) => Some(skeleton.layer),
+            Err(_) => None,
         };
         let nursery = self.nursery.take().map(Nursery::into_namespace);
         host.into_iter().chain(self.client.take()).chain(nursery)
@@ -359,10 +361,6 @@ fn client_folder(owner: u32) -> Result<OwnedFd, Fault> {
     own(folder.as_fd(), "", owner, owner)?;
     mount::seal(folder.as_fd()).doing("make the command's folder read-only")?;
     Ok(folder)
-}
-
-fn unprepared(what: &str) -> Fault {
-    Fault::new(FaultKind::State, format!("the launcher has no {what} yet"))
 }
 
 fn masked_host(ids: BorrowedFd<'_>, entries: &[Masked]) -> Result<OwnedFd, Fault> {

@@ -71,7 +71,8 @@ impl Engine {
         *lock(&self.shared.mask) = Some(mask);
         self.order(&Order::Begin(setup))?;
         if ids.is_ordinary() {
-            self.show_host()?;
+            self.show()?.wait()?;
+            let _ = self.shared.shown.set(Ok(()));
         }
         let ids = match ids {
             Ids::Delegated(_) => {
@@ -88,20 +89,22 @@ impl Engine {
         Ok(())
     }
 
-    /// Has the launcher prepare the host's root, before the first machine that shows it.
+    /// Has the launcher prepare the host's root before the first machine that shows it. That it could not is told by that
+    /// machine.
     ///
     /// # Errors
-    /// When what is to be hidden cannot be found, or the host lacks something.
+    /// When what is to be hidden cannot be found, or the launcher is gone.
     pub(crate) fn show_host(&self) -> Result<(), Fault> {
-        let show = || {
-            let not_begun = || Fault::new(FaultKind::State, "the launcher has not been set up");
-            let find_mask = lock(&self.shared.mask).take().ok_or_else(not_begun)?;
-            for masked in in_frames(find_mask()?) {
-                self.send_order(&Order::Hide(masked), Vec::new())?;
-            }
-            self.order(&Order::Show)
-        };
-        self.shared.shown.get_or_init(show).clone()
+        self.shared.shown.get_or_init(|| self.show().map(drop)).clone()
+    }
+
+    fn show(&self) -> Result<Pending, Fault> {
+        let not_begun = || Fault::new(FaultKind::State, "the launcher has not been set up");
+        let find_mask = lock(&self.shared.mask).take().ok_or_else(not_begun)?;
+        for masked in in_frames(find_mask()?) {
+            self.send_order(&Order::Hide(masked), Vec::new())?;
+        }
+        self.send_order(&Order::Show, Vec::new())
     }
 
     /// Starts a launcher that can make nothing yet.

@@ -23,11 +23,14 @@ const MEMORY: &str = "64M";
 
 /// Two machines with limits; none where the host has no controllers.
 fn limited(engine: &Engine) -> Option<Bed> {
-    let text =
-        format!("[defaults]\nlimits = {{ memory = \"{MEMORY}\", pids = 60 }}\n[machines.a]\n[machines.b]\n");
+    with_limits(engine, &format!("memory = \"{MEMORY}\", pids = 60"), "controllers of memory and processes")
+}
+
+fn with_limits(engine: &Engine, limits: &str, controllers: &str) -> Option<Bed> {
+    let text = format!("[defaults]\nlimits = {{ {limits} }}\n[machines.a]\n[machines.b]\n");
     match Bed::up(engine, &checked(&text), &HostOnly, &Options::default()) {
         Err(fault) if fault.kind == FaultKind::Unsupported => {
-            host::missing("controllers of memory and processes");
+            host::missing(controllers);
             None
         }
         bed => Some(bed.unwrap()),
@@ -65,6 +68,23 @@ fn a_fork_bomb_stays_within_its_machine() {
     assert!(begun.elapsed() < Duration::from_secs(5));
     drop(bomb);
     goes_on(&bed["b"]);
+}
+
+#[test]
+fn a_machine_gets_no_more_of_the_processors_than_its_limit() {
+    let Some(engine) = engine() else { return };
+    let Some(bed) = with_limits(&engine, "cpus = 0.2", "a controller of processors") else { return };
+    // Two processes that never rest, and what they got of how much time: in ticks of 10 ms, and in seconds.
+    let script = "f() { while :; do :; done; }; f & a=$!; f & b=$!; read from rest </proc/uptime; sleep 1
+                  cut -d' ' -f14,15 /proc/$a/stat /proc/$b/stat; read to rest </proc/uptime; kill $a $b
+                  echo $from $to";
+    let told = shell(&bed["a"], script);
+    let mut lines: Vec<&str> = told.lines().collect();
+    let numbers = |line: &str| line.split(' ').map(|n| n.parse::<f64>().unwrap()).collect::<Vec<_>>();
+    let uptimes = numbers(lines.pop().unwrap());
+    let got: f64 = lines.into_iter().flat_map(numbers).sum::<f64>() / 100.0;
+    let most = 0.2 * (uptimes[1] - uptimes[0]) * 1.25 + 0.05;
+    assert!((0.05..most).contains(&got), "{got} s of {most} s: {told}");
 }
 
 #[test]
