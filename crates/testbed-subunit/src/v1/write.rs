@@ -3,8 +3,12 @@ use std::io::{self, Write};
 
 use super::line;
 use crate::event::{EventRef, Status, Timestamp};
+use crate::read::name;
 use crate::record::{Limits, Record, Records};
 use crate::stream::Sink;
+
+/// Bytes of tags on a line, before another is begun.
+const TAGS_LINE: usize = 4096;
 
 /// Writes version 1 to `W`.
 ///
@@ -13,7 +17,7 @@ use crate::stream::Sink;
 ///
 /// What version 1 cannot say: routes; tests that are only listed, which are left out; line breaks in ids and names,
 /// which become `\n` and `\r`; an id without any visible character, which becomes `-`; blanks in tags and a `-` before
-/// one, which become `_`. Output that would read as a line of the protocol is indented by a blank.
+/// one, which become `_`; names of more than 4 KiB, which are cut. Output that would read as a line of the protocol is indented by a blank.
 ///
 /// ```
 /// use testbed_subunit::stream::Sink;
@@ -79,11 +83,7 @@ impl<W: Write> Writer<W> {
         let mut text = Vec::new();
         self.put_time(record.start, &mut text);
         text.extend_from_slice(format!("test: {id}\n").as_bytes());
-        if !record.tags.is_empty() {
-            let tags: Vec<String> =
-                record.tags.iter().map(|one| tag(one)).filter(|one| !one.is_empty()).collect();
-            text.extend_from_slice(format!("tags: {}\n", tags.join(" ")).as_bytes());
-        }
+        put_tags(record, &mut text);
         self.put_time(record.stop, &mut text);
         let unfinished = !record.is_finished();
         if record.attachments.is_empty() && !unfinished {
@@ -178,6 +178,22 @@ impl<W: Write> Sink for Writer<W> {
     }
 }
 
+/// As many lines as it takes to keep each short.
+fn put_tags(record: &Record, text: &mut Vec<u8>) {
+    let mut room = 0;
+    for tag in record.tags.iter().map(|one| tag(one)).filter(|tag| !tag.is_empty()) {
+        let start = if room > 0 { " " } else { "tags: " };
+        text.extend_from_slice(format!("{start}{tag}").as_bytes());
+        room = if room > 0 { room } else { TAGS_LINE }.saturating_sub(tag.len());
+        if room == 0 {
+            text.push(b'\n');
+        }
+    }
+    if room > 0 {
+        text.push(b'\n');
+    }
+}
+
 fn put_part(name: &str, mime: Option<&str>, bytes: &[u8], text: &mut Vec<u8>) {
     // python-subunit takes exactly one slash.
     let mime = mime.filter(|mime| mime.matches('/').count() == 1).unwrap_or("application/octet-stream");
@@ -195,16 +211,17 @@ fn id(id: &str) -> Cow<'_, str> {
 
 fn tag(tag: &str) -> String {
     let tag = tag.replace(char::is_whitespace, "_");
+    let tag = name(&tag);
     match tag.strip_prefix('-') {
         Some(rest) => format!("_{rest}"),
-        None => tag,
+        None => tag.into_owned(),
     }
 }
 
 fn one_line(text: &str) -> Cow<'_, str> {
     if text.contains(['\n', '\r']) {
-        Cow::Owned(text.replace('\n', "\\n").replace('\r', "\\r"))
+        Cow::Owned(name(&text.replace('\n', "\\n").replace('\r', "\\r")).into_owned())
     } else {
-        Cow::Borrowed(text)
+        name(text)
     }
 }

@@ -254,6 +254,19 @@ fn written_as_python_subunit_reads_it() {
     );
 }
 
+#[test]
+fn what_is_long_is_written_so_that_it_can_be_read() {
+    let long = "\r".repeat(100_000);
+    let tags: Vec<String> = (0..1_000).map(|n| format!("tag-{n:04}")).collect();
+    let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
+    let event = Draft::test(&long, Status::Fail).tags(&tags).file(&long, b"x").mime("a/b").check().unwrap();
+    let seen = read([&written(&[event.to_owned()])[..]]);
+    let statuses: Vec<_> = seen.iter().map(|event| event.as_ref().status()).collect();
+    assert_eq!(statuses, [Some(Status::InProgress), None, Some(Status::Fail)]);
+    assert_eq!(seen[2].as_ref().tags(), event.tags());
+    assert_eq!(written(&seen), written(&[event.to_owned()]));
+}
+
 /// The records of the events, as far as version 1 can say them.
 fn sayable(events: &[Event]) -> Vec<Record> {
     let mut records = Records::new(Limits { bytes: 1 << 20, attachments: 100 });
