@@ -109,6 +109,9 @@ fn source(fields: &[(String, String)]) -> Option<Source> {
     })
 }
 
+/// What is no release, but always the newest: it has no archives of updates.
+const ROLLING: [&str; 2] = ["sid", "unstable"];
+
 /// The archives of a release of Debian, as the host's entries name them: those for the release itself, or those for
 /// the host's own release with the names exchanged. Empty if the host has none.
 pub(super) fn for_release(sources: &[Source], codename: &str, own: Option<&str>) -> Vec<Archive> {
@@ -117,7 +120,8 @@ pub(super) fn for_release(sources: &[Source], codename: &str, own: Option<&str>)
         for source in sources.iter().filter(|source| source.is_debian()) {
             for suite in &source.suites {
                 let part = match suite.strip_prefix(release) {
-                    Some(part @ ("" | "-updates" | "-security")) => part,
+                    Some("") => "",
+                    Some(part @ ("-updates" | "-security")) if !ROLLING.contains(&codename) => part,
                     _ => continue,
                 };
                 let archives = source
@@ -210,5 +214,7 @@ deb http://mirror.example/debian bookworm main contrib # comment
         assert_eq!(found[0], archive("http://mirror.example/debian", "trixie"));
         assert_eq!(found[2], archive("http://mirror.example/security", "trixie-security"));
         assert_eq!(for_release(&[], "trixie", Some("bookworm")), []);
+        let newest = for_release(&sources, "sid", Some("bookworm"));
+        assert_eq!(newest, [archive("http://mirror.example/debian", "sid")]);
     }
 }
