@@ -98,3 +98,28 @@ fn a_file_is_followed_as_it_grows() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+#[test]
+fn on_a_terminal_what_runs_is_redrawn_in_place() {
+    use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let ours = openpt(flags).unwrap();
+    unlockpt(&ours).unwrap();
+    let theirs = ioctl_tiocgptpeer(&ours, flags).unwrap();
+    let mut follow = command(&["show", "--follow"]);
+    let mut child = follow.stderr(theirs.try_clone().unwrap()).env("TERM", "xterm").spawn().unwrap();
+    drop((follow, theirs));
+    let mut terminal = std::fs::File::from(ours);
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&stream(&[Draft::test("slow.test", Status::InProgress).route("w1")])).unwrap();
+    let mut seen = String::new();
+    let mut piece = [0; 4096];
+    // Each time with another time; the view before is taken away first (ECMA-48: CUU, ED).
+    while seen.matches("slow.test #w1").count() < 5 {
+        let length = terminal.read(&mut piece).unwrap();
+        seen.push_str(&String::from_utf8_lossy(&piece[..length]));
+    }
+    assert!(seen.contains("0 done") && seen.contains("\x1b[2A\x1b[J"), "{seen:?}");
+    drop(stdin);
+    assert_eq!(wait(child).code, Some(1));
+}

@@ -177,7 +177,7 @@ impl<'a> Items<'a> {
 impl<'a> Iterator for Items<'a> {
     type Item = Item<'a>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Item<'a>> {
         let item = self.scan.step(self.rest, Behind::Nothing)?;
         self.rest = &self.rest[item.bytes().len()..];

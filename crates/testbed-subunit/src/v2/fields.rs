@@ -27,7 +27,7 @@ pub enum FieldError {
 }
 
 /// Reads the fields that `flags` announces from `body`: what lies between the length and the CRC.
-#[inline]
+#[inline(always)]
 pub(super) fn parse(flags: u16, mut body: &[u8]) -> Result<EventRef<'_>, FieldError> {
     let has = |flag: u16| flags & flag != 0;
     let rest = &mut body;
@@ -103,7 +103,7 @@ fn take_tags<'a>(rest: &mut &'a [u8]) -> Result<Tags<'a>, FieldError> {
 }
 
 /// Takes a string of UTF-8 without NUL from the front of `rest`.
-#[inline]
+#[inline(always)]
 pub(crate) fn take_str<'a>(rest: &mut &'a [u8]) -> Result<&'a str, FieldError> {
     let bytes = take_bytes(rest)?;
     let text = std::str::from_utf8(bytes).map_err(|_| FieldError::Utf8)?;

@@ -74,7 +74,7 @@ enum Verdict<'a> {
 
 impl Scan {
     /// The next item at the front of `input`, to be taken off it. `None` where it takes more bytes to tell.
-    #[inline]
+    #[inline(always)]
     pub(super) fn step<'a>(&mut self, input: &'a [u8], behind: Behind) -> Option<Item<'a>> {
         if self.run == 0
             && let Some(packet) = self.next_packet(input)
@@ -85,7 +85,7 @@ impl Scan {
     }
 
     /// The packet at the front of `input` where there is one, as mostly there is.
-    #[inline]
+    #[inline(always)]
     fn next_packet<'a>(&mut self, input: &'a [u8]) -> Option<Packet<'a>> {
         if self.damage.is_some() || input.first() != Some(&SIGNATURE) {
             return None;
@@ -188,7 +188,7 @@ impl Scan {
     }
 
     /// Sums up a candidate that is all there.
-    #[inline]
+    #[inline(always)]
     fn open<'a>(&mut self, header: Header, bytes: &'a [u8]) -> Verdict<'a> {
         let (content, stored) = bytes.split_at(bytes.len() - CRC_LENGTH);
         if !std::mem::take(&mut self.checked) {
