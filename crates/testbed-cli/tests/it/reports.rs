@@ -57,6 +57,11 @@ fn subunit_and_junit_agree() {
     assert_eq!(failed.reason().as_deref(), Some("exit status 1"));
     assert!(failed.start.is_some() && !failed.is_skewed());
 
+    // The same stream always gives the same report.
+    std::fs::write(folder.path().join("kept.subunit"), &called.stdout).unwrap();
+    let shown = folder.call(&["stream", "show", "kept.subunit", "--junit", "again.xml"]);
+    assert_eq!((shown.code, shown.text()), (called.code, called.stderr.clone()));
+
     let xml = folder.read("report.xml");
     let document = roxmltree::Document::parse(&xml).unwrap();
     let suite = document.descendants().find(|node| node.has_tag_name("testsuite")).unwrap();

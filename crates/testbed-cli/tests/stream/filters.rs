@@ -221,3 +221,26 @@ fn combined_packets_keep_their_bytes() {
     let ends: Vec<bool> = seen.iter().map(|event| event.as_ref().eof()).collect();
     assert_eq!((length, ends), (bytes.len(), vec![false, true]));
 }
+
+#[test]
+fn input_goes_back_to_one_leaf() {
+    let testbed = env!("CARGO_BIN_EXE_testbed");
+    let inner = format!("b={testbed} stream combine --stdin -c 7=cat -c 8=cat");
+    let to = |route: &'static str, bytes: &'static [u8]| Draft::output("stdin", bytes).route(route);
+    let input = stream(&[
+        to("b/7", b"to b 7\n"),
+        to("a", b"first\n"),
+        to("nobody", b"lost\n"),
+        to("a", b"second\n").eof(true),
+        to("a", b"too late\n"),
+    ]);
+    let called = call(&["combine", "--stdin", "-c", "a=cat", "-c", &inner], &input);
+    assert_eq!(called.code, Some(0), "{called:?}");
+    let seen = called.events();
+    let of = |route: &str| {
+        let events = seen.iter().map(Event::as_ref).filter(|event| event.route() == Some(route));
+        events.flat_map(|event| event.file().unwrap().bytes.to_vec()).collect::<Vec<u8>>()
+    };
+    assert_eq!((of("a"), of("b/7"), of("b/8")), (b"first\nsecond\n".to_vec(), b"to b 7\n".to_vec(), vec![]));
+    assert_eq!(call(&["combine", "--stdin", "-"], b"").code, Some(2));
+}

@@ -1,5 +1,6 @@
 use super::feed::{Noise, Packets, Take};
 use super::input::{Input, Source};
+use super::leaves::Leaves;
 use super::output::{Out, Output};
 use super::reading::{Passing, Reading};
 use crate::exit::Exit;
@@ -25,6 +26,10 @@ pub(crate) struct Arguments {
     /// Run this in a shell, and read what it writes. May be repeated; they run at once.
     #[arg(short, long = "command", value_name = "[CODE=]COMMAND")]
     commands: Vec<String>,
+    /// Standard input is a stream, too: the bytes of its files `stdin` go to the command that their route code leads to,
+    /// which may itself be a `combine --stdin`.
+    #[arg(long, requires = "commands")]
+    stdin: bool,
     #[command(flatten)]
     reading: Reading,
     #[command(flatten)]
@@ -36,6 +41,11 @@ impl Arguments {
     pub(crate) fn run(self) -> Result<Exit, Failure> {
         let (files, commands) = (named(&self.files), named(&self.commands));
         let mut codes = Codes::default();
+        if self.stdin && files.iter().any(|(_, file)| *file == "-") {
+            return Err(Failure::call(
+                "standard input is a stream of events, or of input for commands, and not both",
+            ));
+        }
         if files.is_empty() && commands.is_empty() {
             return Err(Failure::call("there is nothing to combine")
                 .hint("name files, or commands by `--command`; `-` is standard input"));
@@ -47,12 +57,16 @@ impl Arguments {
         for (code, file) in files {
             sources.push((codes.next(code)?, Source::open(Path::new(file))?));
         }
-        let mut running = Vec::new();
+        let (mut running, mut leaves) = (Vec::new(), Vec::new());
         for (code, command) in commands {
             let code = codes.next(code)?;
-            let (child, source) = start(command)?;
+            let (mut child, source) = start(command, self.stdin)?;
+            leaves.extend(child.stdin.take().map(|stdin| (code.clone(), stdin)));
             running.push((command, child));
             sources.push((code, source));
+        }
+        if self.stdin {
+            Leaves::new(leaves).feed()?;
         }
         // Each has a sink of its own, which writes to the one that all share.
         let sinks: Vec<_> =
@@ -100,11 +114,11 @@ impl Codes {
     }
 }
 
-fn start(command: &str) -> Result<(Child, Source), Failure> {
+fn start(command: &str, has_input: bool) -> Result<(Child, Source), Failure> {
     let failed = |e: io::Error| Failure::call(format!("cannot run `{command}`: {e}"));
     let mut child = Command::new("sh")
         .args(["-c", command])
-        .stdin(Stdio::null())
+        .stdin(if has_input { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
         .spawn()
         .map_err(failed)?;

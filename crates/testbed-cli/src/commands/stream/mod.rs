@@ -8,6 +8,7 @@ mod feed;
 mod filter;
 mod from;
 mod input;
+mod leaves;
 mod ls;
 mod notify;
 mod output;
