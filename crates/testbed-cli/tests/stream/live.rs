@@ -95,8 +95,10 @@ fn a_file_is_followed_as_it_grows() {
         file.write_all(&packet[9..]).unwrap();
         assert_eq!(next(), format!("ok {id}"));
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT)
+        .unwrap();
+    assert_eq!((next(), next()), (String::new(), "interrupted: 3 passed".to_owned()));
+    assert_eq!(child.wait().unwrap().code(), Some(130));
 }
 
 #[test]

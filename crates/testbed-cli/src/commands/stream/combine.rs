@@ -75,7 +75,7 @@ impl Arguments {
             let feed = Packets::of(&source, passing.patience, passing.noise, sink, out.clone());
             Input { source, feed }
         });
-        passing.read_all(inputs.collect(), &packets, &mut |_| None)?;
+        passing.read_all(inputs.collect(), &packets, &mut |_| Ok(None))?;
         passing.finish(&packets)?;
         drop(sinks);
         ended(running)

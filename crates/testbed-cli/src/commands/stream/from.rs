@@ -40,7 +40,7 @@ impl Arguments {
         for source in sources {
             let feed =
                 Text { reader: format.reader(), room: vec![0; PIECE], sink: &stream, out: out.clone() };
-            passing.read_all(vec![Input { source, feed }], &stream, &mut |_| None)?;
+            passing.read_all(vec![Input { source, feed }], &stream, &mut |_| Ok(None))?;
         }
         passing.finish(&stream)?;
         Ok(verdict(stream.borrow().summary()))

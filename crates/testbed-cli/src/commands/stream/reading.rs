@@ -101,10 +101,10 @@ impl Passing {
         sources: Vec<Source>,
         sink: S,
     ) -> Result<(), Failure> {
-        self.pass_while(sources, sink, &mut |_| None)
+        self.pass_while(sources, sink, &mut |_| Ok(None))
     }
 
-    /// The same; `idle` is called when nothing is there to be read, and says how long to wait at most.
+    /// The same; `idle` is called when nothing is there to be read, and says how long to wait at most. Its error ends all.
     ///
     /// # Errors
     /// As [`Passing::pass`].
@@ -112,7 +112,7 @@ impl Passing {
         &self,
         sources: Vec<Source>,
         sink: S,
-        idle: &mut dyn FnMut(&mut S) -> Option<Duration>,
+        idle: &mut dyn FnMut(&mut S) -> io::Result<Option<Duration>>,
     ) -> Result<(), Failure> {
         let shared = RefCell::new(sink);
         for source in sources {
@@ -127,12 +127,12 @@ impl Passing {
         &self,
         inputs: Vec<Input<F>>,
         shared: &RefCell<S>,
-        idle: &mut dyn FnMut(&mut S) -> Option<Duration>,
+        idle: &mut dyn FnMut(&mut S) -> io::Result<Option<Duration>>,
     ) -> Result<(), Failure> {
         let mut out = self.out.clone();
         read(inputs, self.follow, &mut || {
             out.flush_out()?;
-            Ok(idle(&mut *shared.borrow_mut()))
+            idle(&mut *shared.borrow_mut()).map_err(|e| self.out.failed(e))
         })
     }
 

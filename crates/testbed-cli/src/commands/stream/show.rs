@@ -3,12 +3,13 @@ use super::output::Out;
 use super::reading::{Files, Passing, Reading};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::interrupt::Interrupts;
 use crate::report::{Options, Report};
 use crate::terminal;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use testbed_subunit::EventRef;
 use testbed_subunit::stream::Sink;
@@ -24,7 +25,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     reading: Reading,
     /// Show which tests are running and for how long: in place on a terminal, elsewhere as lines that come less and less
-    /// often. A file is read on as it grows, until Ctrl-C.
+    /// often. A file is read on as it grows, until Ctrl-C; what came of it until then is told.
     #[arg(long, visible_alias = "progress")]
     follow: bool,
     /// Write a JUnit report to this file as well.
@@ -42,15 +43,25 @@ impl Arguments {
         options.live = is_live;
         options.stored = grows;
         options.still = self.follow && !is_live;
-        options.ending = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&options.ending);
+        if self.follow {
+            let interrupts = Interrupts::catch().map_err(|e| Failure::io("catch signals", e))?;
+            let stop = Arc::clone(&stopped);
+            interrupts.on_request(move || stop.store(true, Ordering::Relaxed));
+        }
         let mut shown = Shown(Report::new(&options)?);
         let passing = Passing::new(&self.reading, Noise::Talk, &Out::stdout()?);
         let passing = Passing { follow: self.follow, ..passing };
-        passing.pass_while(sources, &mut shown, &mut |shown| {
+        let passed = passing.pass_while(sources, &mut shown, &mut |shown| {
             shown.0.draw();
-            self.follow.then_some(TICK)
-        })?;
-        match shown.0.finish(false)? {
+            let is_stopped = stopped.load(Ordering::Relaxed);
+            if is_stopped { Err(io::ErrorKind::Interrupted.into()) } else { Ok(self.follow.then_some(TICK)) }
+        });
+        let stopped = stopped.load(Ordering::Relaxed);
+        if !stopped {
+            passed?;
+        }
+        match shown.0.finish(stopped)? {
             // It was somebody else's run, and there may have been nothing to it.
             Exit::NothingToRun => Ok(Exit::Success),
             exit => Ok(exit),

@@ -33,10 +33,7 @@ impl Arguments {
         let out = Out::stdout()?.doing("write files");
         let parts = Parts::new(folder);
         let passing = Passing::new(&self.reading, Noise::Events, &out);
-        passing.pass_while(sources, parts, &mut |parts| {
-            parts.failed = parts.close_all().err();
-            None
-        })?;
+        passing.pass_while(sources, parts, &mut |parts| parts.close_all().map(|()| None))?;
         Ok(Exit::Success)
     }
 }
@@ -57,8 +54,6 @@ struct Parts<'a> {
     /// Bytes that were taken since all files were last written out.
     held: usize,
     packet: Vec<u8>,
-    /// Why a file could not be written while there was nothing to read.
-    failed: Option<io::Error>,
 }
 
 struct Part {
@@ -81,7 +76,7 @@ impl Part {
 
 impl<'a> Parts<'a> {
     fn new(folder: &'a Path) -> Parts<'a> {
-        Parts { folder, written: HashMap::new(), open: 0, held: 0, packet: Vec::new(), failed: None }
+        Parts { folder, written: HashMap::new(), open: 0, held: 0, packet: Vec::new() }
     }
 
     fn close_all(&mut self) -> io::Result<()> {
@@ -100,9 +95,6 @@ impl Sink for Parts<'_> {
     type Error = io::Error;
 
     fn event(&mut self, event: EventRef<'_>) -> io::Result<()> {
-        if let Some(error) = self.failed.take() {
-            return Err(error);
-        }
         let first = event.route().map(|route| route.split('/').next().unwrap_or_default());
         let rest = event.route().and_then(|route| Code::new(first?).ok()?.strip(route)?);
         let key = first.map(Box::from);
@@ -130,7 +122,7 @@ impl Sink for Parts<'_> {
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        self.failed.take().map_or_else(|| self.close_all(), Err)
+        self.close_all()
     }
 }
 
