@@ -128,7 +128,7 @@ impl Command {
             Command::Pause(arguments) => arguments.run(place),
             Command::Resume(arguments) => arguments.run(place),
             Command::SshConfig(arguments) => arguments.run(place),
-            Command::Stream(arguments) => arguments.run(),
+            Command::Stream(arguments) => arguments.run(place),
             Command::Completions(arguments) => arguments.run(),
             Command::Exec(arguments) => arguments.run("exec", place),
             Command::Cp(arguments) => arguments.run("cp", place),

@@ -35,7 +35,8 @@ fn cat_joins_files_and_makes_events_of_all_that_is_in_them() {
         .collect();
     let parser = testbed_subunit::v2::PARSER_ID;
     assert_eq!(shown, ["one", "text ó between\n", "from the pipe\n", "one", parser, parser, "one"]);
-    let quiet = call(&["cat", "--no-passthrough", &first, "-o", &folder.path("out")], b"");
+    let (inside, there) = (folder.path("."), ["cat", "--no-passthrough", "1", "-o", "out", "-C"]);
+    let quiet = call(&[&there[..], &[&inside]].concat(), b"");
     assert_eq!((quiet.code, quiet.stdout.len()), (Some(0), 0));
     assert_eq!(events(&std::fs::read(folder.path("out")).unwrap()).len(), 1);
 }

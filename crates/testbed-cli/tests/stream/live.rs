@@ -67,7 +67,7 @@ fn what_runs_is_shown_with_how_long_it_has_been_running() {
     stdin.write_all(&stream(&[Draft::test("slow.test", Status::InProgress)])).unwrap();
     let mut line = String::new();
     BufReader::new(stderr).read_line(&mut line).unwrap();
-    assert!(line.starts_with("  running slow.test (1.") && line.ends_with(" s)\n"), "{line}");
+    assert!(line.starts_with("  running slow.test (") && line.ends_with(" s)\n"), "{line}");
     stdin.write_all(&stream(&[Draft::test("slow.test", Status::Success)])).unwrap();
     drop(stdin);
     let called = wait(child);

@@ -1,6 +1,5 @@
 use super::feed::Noise;
-use super::output::Output;
-use super::reading::{Files, Passing, Reading};
+use super::reading::Through;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use regex::Regex;
@@ -17,11 +16,7 @@ use testbed_subunit::{Status, v2};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    files: Files,
-    #[command(flatten)]
-    reading: Reading,
-    #[command(flatten)]
-    output: Output,
+    through: Through,
     #[command(flatten)]
     statuses: Statuses,
     /// Only tests with this tag. May be repeated: with all of them.
@@ -122,13 +117,12 @@ fn pattern(text: &str) -> Result<BytesRegex, regex::Error> {
 impl Arguments {
     pub(crate) fn run(mut self) -> Result<Exit, Failure> {
         let (known, renames) = (known(&self.fixup_expected_failures)?, renames(&self.rename)?);
-        let (sources, out) = (self.files.open()?, self.output.open()?);
         let noise = if self.statuses.only_genuine_failures { Noise::Drop } else { Noise::Events };
-        let passing = Passing::new(&self.reading, noise, &out);
-        let named = Rename::new(|id: &str| renamed(id, &renames), v2::Writer::new(out));
-        let filtered = Filter::new(self.rules(), named);
-        passing.pass(sources, ExpectFailures::new(|id: &str| known.contains(id), filtered))?;
-        Ok(Exit::Success)
+        let rules = self.rules();
+        self.through.pass(noise, |out| {
+            let named = Rename::new(|id: &str| renamed(id, &renames), v2::Writer::new(out));
+            ExpectFailures::new(|id: &str| known.contains(id), Filter::new(rules, named))
+        })
     }
 
     fn rules(&mut self) -> Rules {

@@ -28,6 +28,7 @@ mod to_v1;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::place::Place;
 use std::io;
 use std::time::SystemTime;
 use testbed_subunit::Timestamp;
@@ -83,7 +84,11 @@ pub(crate) enum Arguments {
 }
 
 impl Arguments {
-    pub(crate) fn run(self) -> Result<Exit, Failure> {
+    pub(crate) fn run(self, place: &Place) -> Result<Exit, Failure> {
+        if let Some(folder) = &place.directory {
+            std::env::set_current_dir(folder)
+                .map_err(|e| Failure::call(format!("cannot enter {}: {e}", folder.display())))?;
+        }
         match self {
             Arguments::Cat(arguments) => arguments.run(),
             Arguments::Filter(arguments) => arguments.run(),

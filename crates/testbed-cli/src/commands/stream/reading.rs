@@ -2,7 +2,8 @@
 
 use super::feed::{Noise, Packets};
 use super::input::{Input, Source, read};
-use super::output::Out;
+use super::output::{Out, Output};
+use crate::exit::Exit;
 use crate::failure::Failure;
 use std::cell::RefCell;
 use std::io;
@@ -66,6 +67,34 @@ impl Files {
             [file] if file != Path::new("-") => Some(file.file_stem()?.to_string_lossy().into_owned()),
             _ => None,
         }
+    }
+}
+
+/// What is read, how, and where it goes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Through {
+    #[command(flatten)]
+    files: Files,
+    #[command(flatten)]
+    reading: Reading,
+    #[command(flatten)]
+    output: Output,
+}
+
+impl Through {
+    /// Passes the stream to what `sink` makes of where it goes.
+    ///
+    /// # Errors
+    /// When a source cannot be read, or the sink does not take an event.
+    pub(super) fn pass<S: Sink<Error = io::Error>>(
+        &self,
+        noise: Noise,
+        sink: impl FnOnce(Out) -> S,
+    ) -> Result<Exit, Failure> {
+        let sources = self.files.open()?;
+        let out = self.output.open()?;
+        Passing::new(&self.reading, noise, &out).pass(sources, sink(out))?;
+        Ok(Exit::Success)
     }
 }
 

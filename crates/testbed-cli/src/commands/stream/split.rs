@@ -18,8 +18,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     files: Files,
     /// Write the files into this folder, which is made.
-    #[arg(short, long, value_name = "DIR", default_value = ".")]
-    directory: PathBuf,
+    #[arg(short = 'd', long = "to", value_name = "DIR", default_value = ".")]
+    folder: PathBuf,
     #[command(flatten)]
     reading: Reading,
 }
@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
 impl Arguments {
     pub(crate) fn run(self) -> Result<Exit, Failure> {
         let sources = self.files.open()?;
-        let folder = &self.directory;
+        let folder = &self.folder;
         std::fs::create_dir_all(folder)
             .map_err(|e| Failure::call(format!("cannot make {}: {e}", folder.display())))?;
         let out = Out::stdout()?.doing("write files");

@@ -17,13 +17,13 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     reporting: Reporting,
     /// The folder, which is made.
-    #[arg(short, long, value_name = "DIR", default_value = ".")]
-    directory: PathBuf,
+    #[arg(short = 'd', long = "to", value_name = "DIR", default_value = ".")]
+    folder: PathBuf,
 }
 
 impl Arguments {
     pub(crate) fn run(self) -> Result<Exit, Failure> {
-        let root = &self.directory;
+        let root = &self.folder;
         std::fs::create_dir_all(root)
             .map_err(|e| Failure::call(format!("cannot make {}: {e}", root.display())))?;
         let out = self.reporting.report()?.doing("write files");

@@ -1,35 +1,29 @@
 use super::feed::Noise;
-use super::output::Output;
-use super::reading::{Files, Passing, Reading};
+use super::output::Out;
+use super::reading::Through;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use std::io::Write as _;
-use testbed_subunit::json;
 use testbed_subunit::stream::Each;
+use testbed_subunit::{EventRef, json};
 
 /// Write one line of JSON for each event.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    files: Files,
-    #[command(flatten)]
-    reading: Reading,
-    #[command(flatten)]
-    output: Output,
+    through: Through,
 }
 
 impl Arguments {
     pub(crate) fn run(self) -> Result<Exit, Failure> {
-        let sources = self.files.open()?;
-        let mut out = self.output.open()?;
-        let passing = Passing::new(&self.reading, Noise::Events, &out);
-        let mut line = Vec::new();
-        let lines = Each(|event: testbed_subunit::EventRef<'_>| {
-            line.clear();
-            json::line(&event, &mut line);
-            out.write_all(&line)
-        });
-        passing.pass(sources, lines)?;
-        Ok(Exit::Success)
+        let lines = |mut out: Out| {
+            let mut line = Vec::new();
+            Each(move |event: EventRef<'_>| {
+                line.clear();
+                json::line(&event, &mut line);
+                out.write_all(&line)
+            })
+        };
+        self.through.pass(Noise::Events, lines)
     }
 }

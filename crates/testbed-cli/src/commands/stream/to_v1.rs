@@ -1,6 +1,5 @@
 use super::feed::Noise;
-use super::output::Output;
-use super::reading::{Files, Passing, Reading};
+use super::reading::Through;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use testbed_subunit::v1;
@@ -9,19 +8,11 @@ use testbed_subunit::v1;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    files: Files,
-    #[command(flatten)]
-    reading: Reading,
-    #[command(flatten)]
-    output: Output,
+    through: Through,
 }
 
 impl Arguments {
     pub(crate) fn run(self) -> Result<Exit, Failure> {
-        let sources = self.files.open()?;
-        let out = self.output.open()?;
-        let passing = Passing::new(&self.reading, Noise::Events, &out);
-        passing.pass(sources, v1::Writer::new(out))?;
-        Ok(Exit::Success)
+        self.through.pass(Noise::Events, v1::Writer::new)
     }
 }
