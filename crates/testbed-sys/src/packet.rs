@@ -1,13 +1,18 @@
-//! Packet sockets and their receive rings: packet(7), `Documentation/networking/packet_mmap.rst`.
+//! Packet sockets, their queues and their receive rings: packet(7), `Documentation/networking/packet_mmap.rst`.
 //!
 //! The order that loses and adds nothing: [`PacketSocket::open`], [`PacketSocket::select`],
 //! [`PacketSocket::filter`], [`Ring::new`], [`Ring::start`]. A socket that another process has started already can be
 //! turned into a ring as well.
 
+mod inbox;
+
+pub use inbox::Inbox;
+
 use crate::sockopt::set;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::io;
-use std::mem::{offset_of, size_of, zeroed};
+use std::mem::{ManuallyDrop, offset_of, size_of, zeroed};
+use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -131,6 +136,32 @@ impl AsFd for PacketSocket {
     }
 }
 
+/// A socket that is closed behind its owner's back, because closing it takes the kernel a while.
+#[derive(Debug)]
+struct ClosedBehind(ManuallyDrop<PacketSocket>);
+
+impl ClosedBehind {
+    fn new(socket: PacketSocket) -> ClosedBehind {
+        ClosedBehind(ManuallyDrop::new(socket))
+    }
+}
+
+impl Deref for ClosedBehind {
+    type Target = PacketSocket;
+
+    fn deref(&self) -> &PacketSocket {
+        &self.0
+    }
+}
+
+impl Drop for ClosedBehind {
+    fn drop(&mut self) {
+        // SAFETY: the socket is not used again: its owner goes.
+        let socket = unsafe { ManuallyDrop::take(&mut self.0) };
+        crate::fdpass::close_behind(socket.into());
+    }
+}
+
 /// How much a [`Ring`] holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingSize {
@@ -153,7 +184,7 @@ impl Default for RingSize {
 /// A packet socket whose packets come through memory shared with the kernel (`TPACKET_V3`). Poll it for input.
 #[derive(Debug)]
 pub struct Ring {
-    socket: std::mem::ManuallyDrop<PacketSocket>,
+    socket: ClosedBehind,
     memory: NonNull<u8>,
     size: RingSize,
     next: u32,
@@ -186,7 +217,7 @@ impl Ring {
             return Err(io::Error::last_os_error());
         }
         let memory = NonNull::new(memory.cast()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
-        Ok(Ring { socket: std::mem::ManuallyDrop::new(socket), memory, size, next: 0 })
+        Ok(Ring { socket: ClosedBehind::new(socket), memory, size, next: 0 })
     }
 
     /// Begins to receive: [`PacketSocket::start`].
@@ -227,7 +258,7 @@ impl Ring {
         // SAFETY: both pointers are to live values; the length told is that of `counts`.
         let result = unsafe {
             libc::getsockopt(
-                self.socket.0.as_raw_fd(),
+                self.socket.0.0.as_raw_fd(),
                 libc::SOL_PACKET,
                 libc::PACKET_STATISTICS,
                 (&raw mut counts).cast(),
@@ -249,9 +280,6 @@ impl Drop for Ring {
         let length = self.size.block as usize * self.size.blocks as usize;
         // SAFETY: the mapping is this ring's own, and blocks borrow the ring, so none is left.
         unsafe { libc::munmap(self.memory.as_ptr().cast(), length) };
-        // SAFETY: the socket is not used again: the ring goes.
-        let socket = unsafe { std::mem::ManuallyDrop::take(&mut self.socket) };
-        crate::fdpass::close_behind(socket.into());
     }
 }
 
@@ -328,14 +356,11 @@ impl<'a> Block<'a> {
         let kept = self.word(at + offset_of!(Head, tp_snaplen)) as usize;
         let seconds = u64::from(self.word(at + offset_of!(Head, tp_sec)));
         let nanoseconds = u64::from(self.word(at + offset_of!(Head, tp_nsec)));
-        let tag = (status & libc::TP_STATUS_VLAN_VALID != 0).then(|| Tag {
-            protocol: if status & libc::TP_STATUS_VLAN_TPID_VALID != 0 {
-                self.half(variant + offset_of!(Variant, tp_vlan_tpid))
-            } else {
-                libc::ETH_P_8021Q as u16
-            },
-            control: self.word(variant + offset_of!(Variant, tp_vlan_tci)) as u16,
-        });
+        let tag = Tag::of(
+            status,
+            self.half(variant + offset_of!(Variant, tp_vlan_tpid)),
+            self.word(variant + offset_of!(Variant, tp_vlan_tci)) as u16,
+        );
         Some(Packet {
             time_ns: seconds * 1_000_000_000 + nanoseconds,
             length: self.word(at + offset_of!(Head, tp_len)),
@@ -387,6 +412,15 @@ pub struct Tag {
     pub protocol: u16,
     /// Priority, drop eligibility and VLAN number.
     pub control: u16,
+}
+
+impl Tag {
+    /// The tag, as far as a packet's status (`TP_STATUS_*`) says that there is one.
+    fn of(status: u32, protocol: u16, control: u16) -> Option<Tag> {
+        let known = status & libc::TP_STATUS_VLAN_TPID_VALID != 0;
+        let protocol = if known { protocol } else { libc::ETH_P_8021Q as u16 };
+        (status & libc::TP_STATUS_VLAN_VALID != 0).then_some(Tag { protocol, control })
+    }
 }
 
 /// Which way a packet went, packet(7).
@@ -471,6 +505,33 @@ mod tests {
         assert_eq!(seen, [Direction::Outgoing, Direction::Host]);
         assert_eq!(ring.statistics().unwrap(), Statistics { received: 2, dropped: 0 });
         assert_eq!(ring.statistics().unwrap(), Statistics::default());
+    }
+
+    #[test]
+    fn a_queue_tells_of_packets_what_a_ring_does() {
+        let Some(socket) = open() else { return };
+        let lo = crate::netlink::index_of("lo").unwrap();
+        socket.select(lo).unwrap();
+        let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let to = receiver.local_addr().unwrap();
+        let port = u32::from(to.port());
+        socket.filter(&[(0x28, 0, 0, 36), (0x15, 0, 1, port), (0x06, 0, 0, 60), (0x06, 0, 0, 0)]).unwrap();
+        let inbox = Inbox::new(socket, 1 << 20).unwrap();
+        inbox.start(lo).unwrap();
+        let mut buffer = [0; 50];
+        assert_eq!(inbox.receive(&mut buffer).unwrap(), None);
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+        let before = now();
+        receiver.send_to(&[7; 100], to).unwrap();
+        for direction in [Direction::Outgoing, Direction::Host] {
+            let packet = inbox.receive(&mut buffer).unwrap().unwrap();
+            assert_eq!((packet.interface, packet.hardware), (lo, HARDWARE_LOOPBACK));
+            assert_eq!((packet.protocol, packet.network, packet.tag), (0x0800, 14, None));
+            assert_eq!((packet.length, packet.direction), (142, direction));
+            assert_eq!((packet.data.len(), &packet.data[42..]), (50, &[7; 8][..]));
+            assert!((before..now()).contains(&packet.time_ns));
+        }
+        assert_eq!(inbox.receive(&mut buffer).unwrap(), None);
     }
 
     #[test]

@@ -86,7 +86,7 @@ struct Shared {
     snapshots: Mutex<Snapshots>,
     services: Services,
     ports: OnceLock<Vec<Published>>,
-    watching: Watching,
+    watched: Vec<(String, Watched)>,
     /// What lives as long as the bed: uplinks, published ports.
     attachments: Mutex<Vec<Box<dyn Any + Send>>>,
 }
@@ -117,7 +117,7 @@ impl Bed {
     ) -> Result<Bed, Fault> {
         let fabric = engine.number();
         let making = engine.send_order(&definition::fabric(spec, fabric), Vec::new())?;
-        let watching = Watching::start(engine, spec, fabric, options.watcher.as_ref())?;
+        let watching = Watching::ask(engine, spec, fabric, options.watcher.as_deref())?;
         let mut machines = Vec::with_capacity(spec.machines().len());
         let mut by_name = HashMap::new();
         for (machine, place) in spec.machines().iter().zip(&places) {
@@ -128,6 +128,7 @@ impl Bed {
             machines.push(engine.machine(machine.name(), definition)?);
         }
         making.wait()?;
+        let watched = watching.start();
         let shared = Shared {
             ports: OnceLock::new(),
             spec: Arc::clone(spec),
@@ -140,7 +141,7 @@ impl Bed {
             options: options.clone(),
             snapshots: Mutex::default(),
             services: Services::default(),
-            watching,
+            watched,
             attachments: Mutex::default(),
         };
         let bed = Bed { shared: Arc::new(shared) };
@@ -199,15 +200,12 @@ impl Bed {
     /// # Errors
     /// The first machine that does not become ready, with the end of its services' logs.
     pub fn wait_ready(&self) -> Result<(), Fault> {
-        readiness::wait(self, readiness::Files::Put, &|_| true)?;
-        // What is sent from now on may be asked for.
-        self.watched();
-        Ok(())
+        readiness::wait(self, readiness::Files::Put, &|_| true)
     }
 
-    /// The networks that the watcher of [`Options`] keeps the last packets of, by their names. Waits until it does.
+    /// The networks that the watcher of [`Options`] keeps the last packets of, by their names.
     pub fn watched(&self) -> &[(String, Watched)] {
-        self.shared.watching.wait()
+        &self.shared.watched
     }
 
     /// What it is a copy of.

@@ -1,30 +1,30 @@
 //! The last packets of each network, kept for whoever wants to know why a test failed.
 //!
-//! One thread watches all networks of a keeper. The kernel cuts packets to their headers before it hands them over, and
-//! hands them over in blocks, so that watching costs next to nothing; they are put into words only when asked for.
+//! One thread watches all networks of a keeper. The kernel cuts packets to their headers and keeps a burst of them; the
+//! thread rests after each look, so that watching costs next to nothing. They are put into words only when asked for.
 
-use super::capture::ring;
-use super::wake::Bell;
+use super::wake::{Bell, until};
 use rustix::event::epoll;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use std::collections::{HashMap, VecDeque};
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use testbed_agent::capture::Recorder;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use testbed_agent::describe::describe;
-use testbed_agent::filter::{Filter, Link};
+use testbed_agent::filter::Link;
 use testbed_agent::{Doing as _, Fault, FaultKind};
-use testbed_sys::packet::{Packet, Ring, RingSize};
+use testbed_sys::packet::{Inbox, Instruction, Packet, PacketSocket};
 
 /// Bytes kept of each packet: enough for the headers that are put into words.
-const SNAP: u32 = 192;
-/// After so many milliseconds the kernel hands over what it has.
-const RETIRE_MS: u32 = 20;
-/// 128 KiB for a network: a burst of four hundred packets.
-const RING: RingSize = RingSize { block: 16 * 1024, blocks: 8, retire_ms: RETIRE_MS };
+const SNAP: usize = 192;
+/// Bytes that the kernel keeps of a network until the next look, counted as it counts them: several hundred packets.
+const ROOM: u32 = 512 * 1024;
+/// From one look at a network to the next.
+const REST: Duration = Duration::from_millis(5);
+/// An answer of the watcher's thread takes no longer.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// How much is kept of a network.
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +76,17 @@ struct Running {
 }
 
 enum Order {
-    Watch { number: u64, ring: Ring, kept: Kept, depth: Depth },
+    Watch {
+        number: u64,
+        inbox: Inbox,
+        kept: Kept,
+        depth: Depth,
+    },
+    /// Takes what is there, and says so.
+    Look {
+        number: u64,
+        done: SyncSender<()>,
+    },
     Forget(u64),
 }
 
@@ -96,13 +106,16 @@ impl Watcher {
         Watcher::default()
     }
 
-    /// Watches a network. `socket` is what the launcher handed over.
+    /// Watches a network from now on. `socket` is what the launcher handed over.
     ///
     /// # Errors
     /// Limits of the system.
     pub fn watch(&self, socket: OwnedFd, depth: Depth) -> Result<Watched, Fault> {
-        let mut recorder = Recorder::new(Filter::all(), 0, SNAP);
-        let ring = ring(socket, &mut recorder, RING, String::new())?;
+        let socket = PacketSocket::from(socket);
+        let (interface, _) = socket.selected().doing("use a packet socket")?;
+        socket.filter(&[RETURN_SNAP]).doing("set the filter")?;
+        let inbox = Inbox::new(socket, ROOM).doing("set a packet socket up")?;
+        inbox.start(interface).doing("watch a network")?;
         let gone = || Fault::new(FaultKind::State, "watch a network: the watcher has ended");
         let mut running = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         let running = match &mut *running {
@@ -113,7 +126,7 @@ impl Watcher {
         running.next += 1;
         let kept = Kept::default();
         let orders = running.orders.clone().ok_or_else(gone)?;
-        let order = Order::Watch { number, ring, kept: kept.clone(), depth };
+        let order = Order::Watch { number, inbox, kept: kept.clone(), depth };
         orders.send(order).map_err(|_| gone())?;
         running.bell.ring();
         Ok(Watched { number, kept, depth, orders, bell: running.bell.clone() })
@@ -121,9 +134,14 @@ impl Watcher {
 }
 
 impl Watched {
-    /// The last packets, oldest first. Waits some 40 milliseconds for what the kernel has not handed over yet.
+    /// The last packets until now, oldest first.
     pub fn last(&self) -> Vec<Seen> {
-        std::thread::sleep(Duration::from_millis(u64::from(2 * RETIRE_MS)));
+        let (done, looked) = sync_channel(1);
+        if self.orders.send(Order::Look { number: self.number, done }).is_ok() {
+            self.bell.ring();
+            // A watcher that has ended tells what it saw until then.
+            let _ = looked.recv_timeout(ANSWER);
+        }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let oldest = now.saturating_sub(self.depth.age).as_nanos() as u64;
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -171,19 +189,31 @@ impl Drop for Running {
 }
 
 struct Network {
-    ring: Ring,
+    inbox: Inbox,
     kept: Kept,
     depth: Depth,
 }
 
+/// What is polled for: one look, and not again before the rest is over.
+const ONE_LOOK: epoll::EventFlags = epoll::EventFlags::IN.union(epoll::EventFlags::ONESHOT);
+
 fn live(poll: &OwnedFd, bell: &Bell, orders: &Receiver<Order>) {
     let mut networks: HashMap<u64, Network> = HashMap::new();
+    // Those that were looked at last, and when their rest is over.
+    let mut resting: VecDeque<(Instant, u64)> = VecDeque::new();
     let mut events = Vec::with_capacity(32);
     loop {
         events.clear();
-        match epoll::wait(poll, rustix::buffer::spare_capacity(&mut events), None) {
+        let rest = resting.front().map(|(end, _)| until(*end));
+        match epoll::wait(poll, rustix::buffer::spare_capacity(&mut events), rest.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(_) => return,
+        }
+        while let Some((_, number)) = resting.pop_front_if(|(end, _)| *end <= Instant::now()) {
+            if let Some(network) = networks.get(&number) {
+                // It fails for one that is not there any more.
+                let _ = epoll::modify(poll, &network.inbox, epoll::EventData::new_u64(number), ONE_LOOK);
+            }
         }
         for event in &events {
             match event.data.u64() {
@@ -195,7 +225,8 @@ fn live(poll: &OwnedFd, bell: &Bell, orders: &Receiver<Order>) {
                 }
                 number => {
                     if let Some(network) = networks.get_mut(&number) {
-                        network.drain();
+                        network.look();
+                        resting.push_back((Instant::now() + REST, number));
                     }
                 }
             }
@@ -207,12 +238,19 @@ fn live(poll: &OwnedFd, bell: &Bell, orders: &Receiver<Order>) {
 fn take_orders(poll: &OwnedFd, orders: &Receiver<Order>, networks: &mut HashMap<u64, Network>) -> bool {
     loop {
         match orders.try_recv() {
-            Ok(Order::Watch { number, ring, kept, depth }) => {
+            Ok(Order::Watch { number, inbox, kept, depth }) => {
                 let data = epoll::EventData::new_u64(number);
                 // A network that cannot be watched has no last packets.
-                if epoll::add(poll, &ring, data, epoll::EventFlags::IN).is_ok() {
-                    networks.insert(number, Network { ring, kept, depth });
+                if epoll::add(poll, &inbox, data, ONE_LOOK).is_ok() {
+                    networks.insert(number, Network { inbox, kept, depth });
                 }
+            }
+            Ok(Order::Look { number, done }) => {
+                if let Some(network) = networks.get_mut(&number) {
+                    network.look();
+                }
+                // Who asked may have gone.
+                let _ = done.send(());
             }
             Ok(Order::Forget(number)) => {
                 networks.remove(&number);
@@ -224,30 +262,35 @@ fn take_orders(poll: &OwnedFd, orders: &Receiver<Order>, networks: &mut HashMap<
 }
 
 impl Network {
-    fn drain(&mut self) {
-        while let Some(mut block) = self.ring.next_block() {
-            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            while let Some(packet) = block.next_packet() {
-                if kept.len() >= self.depth.packets {
-                    kept.pop_front();
-                }
-                kept.push_back(cut(&packet));
+    /// Takes what is there. More that comes meanwhile may wait for the next look.
+    fn look(&mut self) {
+        const MOST: usize = 1024;
+        let mut buffer = [0; SNAP];
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        for _ in 0..MOST {
+            // One that fails tells that its interface has gone.
+            let Ok(Some(packet)) = self.inbox.receive(&mut buffer) else { return };
+            if kept.len() >= self.depth.packets {
+                kept.pop_front();
             }
+            kept.push_back(cut(&packet));
         }
     }
 }
 
+/// Accepts every packet, cut.
+const RETURN_SNAP: Instruction = (0x06, 0, 0, SNAP as u32);
+
 /// The head of a packet, its tag back in place.
 fn cut(packet: &Packet<'_>) -> Cut {
     const ADDRESSES: usize = 12;
-    let data = &packet.data[..packet.data.len().min(SNAP as usize)];
     let (head, length) = match packet.tag {
-        Some(tag) if data.len() >= ADDRESSES => {
-            let (addresses, rest) = data.split_at(ADDRESSES);
+        Some(tag) if packet.data.len() >= ADDRESSES => {
+            let (addresses, rest) = packet.data.split_at(ADDRESSES);
             let tag = [tag.protocol.to_be_bytes(), tag.control.to_be_bytes()].concat();
             ([addresses, &tag, rest].concat().into(), packet.length + 4)
         }
-        _ => (data.into(), packet.length),
+        _ => (packet.data.into(), packet.length),
     };
     Cut { time_ns: packet.time_ns, length, head }
 }
