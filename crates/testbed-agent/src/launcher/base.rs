@@ -395,7 +395,6 @@ pub(super) fn fill_mask(
         let (uid, gid) = (id(entry.uid), id(entry.gid));
         let path = entry.path.as_str();
         let fault = |f: Fault| f.at(format!("/{path}"));
-        let owner = |flags| chownat(at, path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), flags);
         match &entry.with {
             Mask::Absent => {
                 mknodat(at, path, FileType::CharacterDevice, Mode::empty(), 0)
@@ -403,11 +402,14 @@ pub(super) fn fill_mask(
                     .map_err(fault)?;
             }
             Mask::Empty | Mask::Through => {
-                mkdirat(at, path, Mode::RWXU).doing("mask").map_err(fault)?;
-                owner(AtFlags::empty()).doing("mask").map_err(fault)?;
-                chmodat(at, path, Mode::from_raw_mode(entry.mode), AtFlags::empty())
-                    .doing("mask")
-                    .map_err(fault)?;
+                let mode = Mode::from_raw_mode(entry.mode);
+                mkdirat(at, path, mode).doing("mask").map_err(fault)?;
+                if (uid, gid) != (0, 0) {
+                    own(at, path, uid, gid)?;
+                }
+                if mode.intersects(Mode::SUID | Mode::SGID) {
+                    chmodat(at, path, mode, AtFlags::empty()).doing("mask").map_err(fault)?;
+                }
                 if entry.with == Mask::Empty {
                     let folder =
                         openat(at, path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())

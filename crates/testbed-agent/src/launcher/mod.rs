@@ -117,6 +117,9 @@ impl Drop for Leaving {
     }
 }
 
+/// Nobody waits for a launcher that has had nothing to do for so long. If it is to end, that comes sooner, and then all is
+/// cleaned up together.
+const IDLE: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
 /// So many machines at most may have ended without having been cleaned up, however busy the launcher is.
 const MOST_LEAVING: usize = 64;
 
@@ -159,8 +162,7 @@ impl Launcher {
         let mut buffer = vec![0_u8; 64 * 1024];
         loop {
             let mut polled = [PollFd::new(&self.keeper, PollFlags::IN), PollFd::new(children, PollFlags::IN)];
-            let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-            match poll(&mut polled, (!self.leaving.is_empty()).then_some(&at_once)) {
+            match poll(&mut polled, (!self.leaving.is_empty()).then_some(&IDLE)) {
                 // Nobody waits for us, so there is time to clean up.
                 Ok(0) => drop(self.leaving.pop_front()),
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
