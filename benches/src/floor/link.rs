@@ -2,7 +2,7 @@
 
 use super::machines::own_net;
 use crate::Outcome;
-use rustix::fd::AsFd as _;
+use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -17,62 +17,86 @@ const PORT_INDEX: u32 = 100;
 const LOWER_MTU: u32 = 65521;
 const MTU: u32 = 1500;
 
-/// Sends to a listener on the other side; gives how long it took until that had had all.
-pub(super) fn round(token: SingleThreaded) -> Outcome<Duration> {
-    let before = own_net()?;
-    unshare_net(token)?;
-    let trunk = testbed_sys::tap::make("net0")?;
-    let lower = index_of("net0")?;
-    let (gate, go) = pipe_with(PipeFlags::CLOEXEC)?;
-    let (report, tell) = pipe_with(PipeFlags::CLOEXEC)?;
-    let addresses = [Ipv4Addr::new(10, 1, 0, 1), Ipv4Addr::new(10, 1, 0, 2)];
-    let mut ends = Vec::new();
-    for (number, address) in addresses.iter().enumerate() {
-        match clone(token, Namespaces::NET, None)? {
-            Cloned::Child => {
-                drop(go);
-                let peer = SocketAddr::from((addresses[0], PORT));
-                let life = || -> Outcome<()> {
-                    rustix::io::read(&gate, &mut [0_u8; 1])?;
-                    configure(*address)?;
-                    if number == 0 {
-                        return receive_traffic();
-                    }
-                    let took = send_traffic(peer)?.as_nanos() as u64;
-                    rustix::io::write(&tell, &took.to_ne_bytes())?;
-                    Ok(())
-                };
-                exit_now(i32::from(life().is_err()))
-            }
-            Cloned::Parent { pid, pidfd } => ends.push((pid, pidfd)),
+/// Two ends that send to each other whenever they are told to. They stay, as machines do: the kernel remembers of a peer
+/// how fast it was.
+struct Link {
+    /// A byte begins a stream; closed, they end it all.
+    gates: Vec<OwnedFd>,
+    report: OwnedFd,
+    _trunk: OwnedFd,
+}
+
+/// Sends from one end to the other; gives how long it took until that had had all. The first round makes the link.
+pub(super) fn rounds() -> impl FnMut(SingleThreaded) -> Outcome<Duration> {
+    let mut made = None;
+    move |token| {
+        let link = match &mut made {
+            Some(link) => link,
+            none => none.insert(Link::make(token)?),
+        };
+        for gate in &link.gates {
+            rustix::io::write(gate, &[1])?;
+        }
+        let mut took = [0_u8; 8];
+        match rustix::io::read(&link.report, &mut took)? {
+            8 => Ok(Duration::from_nanos(u64::from_ne_bytes(took))),
+            _ => Err("an end of the link has failed".into()),
         }
     }
-    let socket = Netlink::open()?;
-    let mut batch = Batch::new();
-    batch.lower_up(lower, LOWER_MTU, 64);
-    for ((process, _), number) in ends.iter().zip(1..) {
-        let mac = [2, 0, 10, 1, 0, number];
-        let (process, mode) = (*process, MacvlanMode::Bridge);
-        batch.macvlan(&Macvlan {
-            lower,
-            index: PORT_INDEX,
-            name: "eth0",
-            process,
-            mac,
-            mtu: Some(MTU),
-            mode,
-        });
+}
+
+impl Link {
+    fn make(token: SingleThreaded) -> Outcome<Link> {
+        let before = own_net()?;
+        unshare_net(token)?;
+        let trunk = testbed_sys::tap::make("net0")?;
+        let lower = index_of("net0")?;
+        let (report, tell) = pipe_with(PipeFlags::CLOEXEC)?;
+        let addresses = [Ipv4Addr::new(10, 1, 0, 1), Ipv4Addr::new(10, 1, 0, 2)];
+        let (mut ends, mut gates) = (Vec::new(), Vec::new());
+        for (number, address) in addresses.iter().enumerate() {
+            let (gate, go) = pipe_with(PipeFlags::CLOEXEC)?;
+            match clone(token, Namespaces::NET, None)? {
+                Cloned::Child => {
+                    gates.clear();
+                    drop((go, trunk, report));
+                    let life = || -> Outcome<()> {
+                        let peer = SocketAddr::from((addresses[0], PORT));
+                        // The first byte says that the interface is there.
+                        let mut begun = false;
+                        while rustix::io::read(&gate, &mut [0_u8; 1])? == 1 {
+                            if !std::mem::replace(&mut begun, true) {
+                                configure(*address)?;
+                            } else if number == 0 {
+                                receive_traffic()?;
+                            } else {
+                                let took = send_traffic(peer)?.as_nanos() as u64;
+                                rustix::io::write(&tell, &took.to_ne_bytes())?;
+                            }
+                        }
+                        Ok(())
+                    };
+                    exit_now(i32::from(life().is_err()))
+                }
+                Cloned::Parent { pid, .. } => ends.push(pid),
+            }
+            gates.push(go);
+        }
+        let socket = Netlink::open()?;
+        let mut batch = Batch::new();
+        batch.lower_up(lower, LOWER_MTU, 64);
+        for (process, number) in ends.into_iter().zip(1..) {
+            let (mac, mode) = ([2, 0, 10, 1, 0, number], MacvlanMode::Bridge);
+            let (index, name, mtu) = (PORT_INDEX, "eth0", Some(MTU));
+            batch.macvlan(&Macvlan { lower, index, name, process, mac, mtu, mode });
+        }
+        socket.apply(batch)?;
+        enter_net(token, before.as_fd())?;
+        for gate in &gates {
+            rustix::io::write(gate, &[1])?;
+        }
+        Ok(Link { gates, report, _trunk: trunk })
     }
-    socket.apply(batch)?;
-    drop(go);
-    for (_, pidfd) in &ends {
-        super::reap(pidfd)?;
-    }
-    drop(trunk);
-    enter_net(token, before.as_fd())?;
-    let mut took = [0_u8; 8];
-    rustix::io::read(&report, &mut took)?;
-    Ok(Duration::from_nanos(u64::from_ne_bytes(took)))
 }
 
 fn configure(address: Ipv4Addr) -> io::Result<()> {
@@ -109,6 +133,8 @@ pub(crate) fn send_traffic(to: SocketAddr) -> Outcome<Duration> {
             other => break other?,
         }
     };
+    // The one that every kernel has, and that does nothing by the clock: a busy host would make it slow.
+    rustix::net::sockopt::set_tcp_congestion(&stream, "reno")?;
     let buffer = vec![0_u8; 256 * 1024];
     let begun = Instant::now();
     let mut total = 0;

@@ -39,7 +39,7 @@ pub(crate) fn play(arguments: &[String]) -> Outcome<()> {
             serve(timed(|token| machines::round(token, &all)))
         }
         ["netns"] => serve(timed(netns::round)),
-        ["traffic"] => serve(link::round),
+        ["traffic"] => serve(link::rounds()),
         ["agent"] => exec::serve(),
         ["receive-traffic"] => receive_traffic(),
         ["send-traffic", to] => {

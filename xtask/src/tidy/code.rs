@@ -72,18 +72,11 @@ const SPEAKERS: &[&str] = &["crates/testbed-cli/", "xtask/"];
 /// Where a library may do so all the same: file, what it calls, reason.
 pub(super) type Exception = (&'static str, &'static str, &'static str);
 
-pub(super) const EXCEPTIONS: &[Exception] = &[
-    (
-        "crates/testbed/src/net/recent.rs",
-        "thread::sleep",
-        "a ring's open block is handed over when its timer ends, and nothing tells that there is none",
-    ),
-    (
-        "crates/testbed-agent/src/main.rs",
-        "env::args_os",
-        "the name that the program is called by decides its role, and one role is a command",
-    ),
-];
+pub(super) const EXCEPTIONS: &[Exception] = &[(
+    "crates/testbed-agent/src/main.rs",
+    "env::args_os",
+    "the name that the program is called by decides its role, and one role is a command",
+)];
 
 /// A test that other tests start as a process of their own is not put aside.
 const STARTED_BY_TESTS: &str = "#[ignore = \"a process that tests start\"]";
