@@ -2,10 +2,10 @@
 //! again.
 #![no_main]
 
-#[path = "reader/check.rs"]
-mod check;
+#[path = "../oracles/reader.rs"]
+mod reader;
 
 use libfuzzer_sys::fuzz_target;
 use testbed_subunit::read::Format;
 
-fuzz_target!(|input: (u8, &[u8])| check::check(Format::Libtest, input.0, input.1));
+fuzz_target!(|input: (u8, &[u8])| reader::check(Format::Libtest, input.0, input.1));

@@ -1,10 +1,10 @@
 //! A stream of TAP: the same events however it is cut, each of which can be written and read again.
 #![no_main]
 
-#[path = "reader/check.rs"]
-mod check;
+#[path = "../oracles/reader.rs"]
+mod reader;
 
 use libfuzzer_sys::fuzz_target;
 use testbed_subunit::read::Format;
 
-fuzz_target!(|input: (u8, &[u8])| check::check(Format::Tap, input.0, input.1));
+fuzz_target!(|input: (u8, &[u8])| reader::check(Format::Tap, input.0, input.1));

@@ -5,7 +5,7 @@ use testbed_subunit::v2::{self, Item, Items};
 use testbed_subunit::{Event, EventRef};
 
 /// Reads `bytes` whole and cut: the events must be the same, and be read again as they are written.
-pub fn check(format: Format, cut: u8, bytes: &[u8]) {
+pub(crate) fn check(format: Format, cut: u8, bytes: &[u8]) {
     let whole = events(format, bytes, bytes.len());
     assert_eq!(events(format, bytes, usize::from(cut) + 1), whole, "events depend on how bytes are cut");
     let mut packet = Vec::new();
