@@ -93,7 +93,8 @@ impl Arguments {
         });
         tell(&Told::Ready(about));
         let ended = keeping.wait(&end, testbed.deadlines().stop());
-        drop((keeping, images, engine));
+        drop((keeping, images));
+        engine.end();
         Ok(ended?)
     }
 }

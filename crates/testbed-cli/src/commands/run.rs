@@ -90,6 +90,7 @@ impl Arguments {
         if let Some(kept) = outcome.kept.filter(|_| !outcome.stopped) {
             kept::keep(&kept, &place.file()?, &sockets, &interrupts)?;
         }
+        engine.end();
         Ok(exit)
     }
 

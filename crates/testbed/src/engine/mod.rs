@@ -166,6 +166,12 @@ impl Engine {
         self.order(&Order::Settle)
     }
 
+    /// Ends the launcher, and with it all machines, and waits until nothing of it is left. Dropping the last clone does so
+    /// too, in whatever thread that happens to be: one that still hears of a machine's end has a clone for that moment.
+    pub fn end(&self) {
+        self.shared.end();
+    }
+
     /// The launcher's process number.
     pub fn launcher_pid(&self) -> u32 {
         lock(&self.shared.process).id()
@@ -235,11 +241,17 @@ fn in_frames(mask: Vec<Masked>) -> Vec<Vec<Masked>> {
     parts
 }
 
-impl Drop for Shared {
-    fn drop(&mut self) {
+impl Shared {
+    fn end(&self) {
         self.launcher.close(Fault::new(FaultKind::State, "the testbed was closed"));
         // It ends by itself once its socket is closed; what is waited for here is that nothing of it is left.
         let _ = lock(&self.process).wait();
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
