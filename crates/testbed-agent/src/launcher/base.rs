@@ -292,16 +292,15 @@ impl Base {
         Ok(layer)
     }
 
-    /// Gives away what the kernel takes time to take down; no machine can be made any more.
-    pub(super) fn release(&mut self) -> impl Iterator<Item = OwnedFd> + use<> {
-        let gone = Err(Fault::new(FaultKind::State, "the launcher ends"));
-        let host = match std::mem::replace(&mut self.host, gone) {
+    /// Its mounts and mount namespaces, which the kernel takes time to take down.
+    pub(super) fn into_mounts(self) -> impl Iterator<Item = OwnedFd> {
+        let host = match self.host {
             Ok(Host::Whole(root)) => Some(root),
             Ok(Host::Folders(skeleton)) => Some(skeleton.layer),
             Err(_) => None,
         };
-        let nursery = self.nursery.take().map(Nursery::into_namespace);
-        host.into_iter().chain(self.client.take()).chain(nursery)
+        let nursery = self.nursery.map(Nursery::into_namespace);
+        host.into_iter().chain(self.client.into_inner()).chain(nursery)
     }
 
     /// Removes the folders that machines' cgroups were made in.

@@ -357,21 +357,18 @@ impl Launcher {
             }
             let _ = process::kill(machine.pid as i32, libc::SIGKILL);
         }
-        let mut held: Vec<OwnedFd> =
-            self.leaving.iter_mut().flat_map(|leaving| leaving.held.drain(..)).collect();
-        held.extend(self.uppers.drain().map(|(_, upper)| upper));
-        if let Some(base) = &mut self.base {
-            held.extend(base.release());
-        }
-        close_together(held);
+        let leaving = self.leaving.iter_mut().flat_map(|leaving| leaving.held.drain(..));
+        let mut held: Vec<OwnedFd> = leaving.chain(self.uppers.drain().map(|(_, upper)| upper)).collect();
         self.leaving.clear();
         for machine in self.machines.values() {
             kill_and_wait(machine.pid);
             remove_all(&machine.cgroups);
         }
-        if let Some(base) = &self.base {
+        if let Some(base) = self.base.take() {
             base.remove_cgroups();
+            held.extend(base.into_mounts());
         }
+        close_together(held);
     }
 }
 
