@@ -67,7 +67,7 @@ impl Capture {
         output: W,
     ) -> Result<Capture, Fault> {
         let mut recorder = Recorder::new(options.filter, options.count, options.snap);
-        let ring = ring(socket, &mut recorder, RingSize::default(), options.name)?;
+        let ring = ring(socket, &mut recorder, options.name)?;
         let bell = Arc::new(Bell::new().doing("make a bell")?);
         let rung = bell.clone();
         let end = options.deadline.map(|d| Instant::now() + d);
@@ -112,19 +112,14 @@ impl Drop for Capture {
 }
 
 /// Starts a packet socket as the launcher hands it over, and tells the recorder of its only interface.
-pub(super) fn ring(
-    socket: OwnedFd,
-    recorder: &mut Recorder,
-    size: RingSize,
-    name: String,
-) -> Result<Ring, Fault> {
+fn ring(socket: OwnedFd, recorder: &mut Recorder, name: String) -> Result<Ring, Fault> {
     let socket = PacketSocket::from(socket);
     let (index, hardware) = socket.selected().doing("use a packet socket")?;
     let program = recorder
         .program(Some(link_of(hardware)))
         .map_err(|error| Fault::new(FaultKind::Invalid, error.to_string()))?;
     socket.filter(&program).doing("set the filter")?;
-    let ring = Ring::new(socket, size).doing("share memory with the packet socket")?;
+    let ring = Ring::new(socket, RingSize::default()).doing("share memory with the packet socket")?;
     recorder.describe(index, link_of(hardware), || name);
     ring.start(index).doing("start the capture")?;
     Ok(ring)
