@@ -107,6 +107,7 @@ print(" ".join(sorted(seen)))
 #[test]
 fn raw_networks_pass_every_kind_of_frame_and_captures_see_each_once() {
     let bed = up(RAW);
+    let watched = bed.watch(&Watcher::new(), "wire", Depth::default()).unwrap();
     let page = Page::default();
     let capture = bed.capture(Options::all("wire"), page.clone()).unwrap();
     let receivers: Vec<_> = ["b", "c"]
@@ -135,6 +136,9 @@ fn raw_networks_pass_every_kind_of_frame_and_captures_see_each_once() {
     assert_eq!(summary, Summary { packets: page.frames().len() as u64, dropped: 0 });
     let tagged = page.frames().into_iter().find(|f| f.windows(11).any(|w| w == b"mark-tagged")).unwrap();
     assert_eq!(tagged[12..16], [0x81, 0, 0x20, 5], "the tag is in its place");
+    let last = watched.last();
+    assert!(last.len() as u64 >= summary.packets, "those before the capture began as well: {last:?}");
+    assert_eq!(last.iter().filter(|seen| seen.text.starts_with("vlan 5, ")).count(), 1, "{last:?}");
 }
 
 const LAN: &str = r#"
