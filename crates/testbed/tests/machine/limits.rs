@@ -84,7 +84,7 @@ fn a_machine_gets_no_more_of_the_processors_than_its_limit() {
     let uptimes = numbers(lines.pop().unwrap());
     let got: f64 = lines.into_iter().flat_map(numbers).sum::<f64>() / 100.0;
     let most = 0.2 * (uptimes[1] - uptimes[0]) * 1.25 + 0.05;
-    assert!((0.05..most).contains(&got), "{got} s of {most} s: {told}");
+    assert!((0.01..most).contains(&got), "{got} s of {most} s: {told}");
 }
 
 #[test]
