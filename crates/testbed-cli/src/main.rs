@@ -12,6 +12,7 @@ mod images;
 mod interrupt;
 mod keepers;
 mod kept;
+mod launched;
 mod locked;
 mod place;
 mod report;

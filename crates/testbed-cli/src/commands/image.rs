@@ -3,6 +3,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::folders;
 use crate::images;
+use crate::launched::Launched;
 use crate::place::Place;
 use crate::terminal;
 use serde::Serialize;
@@ -237,9 +238,10 @@ fn build(place: &Place, mut names: Vec<String>, output: Output, verbose: bool) -
     // Leftovers of keepers that were killed keep nothing from being built.
     let _ = host::sweep();
     let tell = if verbose { images::tell_all } else { images::tell };
+    let engine = Launched::start()?;
     let stored = StoredImages {
         store: &store()?,
-        engine: host::engine()?,
+        engine: engine.clone(),
         options: images::options(),
         progress: &tell,
     };

@@ -3,6 +3,7 @@ use crate::failure::Failure;
 use crate::images;
 use crate::interrupt::Interrupts;
 use crate::keepers::{self, About, Claim, Sockets};
+use crate::launched::Launched;
 use crate::place::Place;
 use crate::terminal::Style;
 use serde::{Deserialize, Serialize};
@@ -77,7 +78,7 @@ impl Arguments {
         rustix::stdio::dup2_stderr(&log).map_err(|e| failed(e.into()))?;
         let sockets = Sockets::new()?;
         host::raise_open_files()?;
-        let engine = host::engine()?;
+        let engine = Launched::start()?;
         let images = images::prepare(&testbed, &engine)?;
         let env = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
@@ -93,8 +94,7 @@ impl Arguments {
         });
         tell(&Told::Ready(about));
         let ended = keeping.wait(&end, testbed.deadlines().stop());
-        drop((keeping, images));
-        engine.end();
+        drop((keeping, images, engine));
         Ok(ended?)
     }
 }

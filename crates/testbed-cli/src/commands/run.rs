@@ -4,6 +4,7 @@ use crate::images;
 use crate::interrupt::Interrupts;
 use crate::keepers::{Sockets, sweep};
 use crate::kept;
+use crate::launched::Launched;
 use crate::place::Place;
 use crate::report::{self, Report, StreamFormat};
 use crate::terminal::{self, ENDING};
@@ -82,7 +83,7 @@ impl Arguments {
             stopper.stop();
         });
         host::raise_open_files()?;
-        let engine = host::engine()?;
+        let engine = Launched::start()?;
         let images = images::prepare(&testbed, &engine)?;
         let outcome = execute(run, &engine, &images, &report);
         let report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -90,7 +91,6 @@ impl Arguments {
         if let Some(kept) = outcome.kept.filter(|_| !outcome.stopped) {
             kept::keep(&kept, &place.file()?, &sockets, &interrupts)?;
         }
-        engine.end();
         Ok(exit)
     }
 

@@ -4,6 +4,7 @@ use crate::failure::Failure;
 use crate::images;
 use crate::interrupt::Interrupts;
 use crate::keepers::{self, About};
+use crate::launched::Launched;
 use crate::place::Place;
 use crate::terminal;
 use std::io::{BufRead as _, BufReader};
@@ -11,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use testbed::bed::HostOnly;
-use testbed::{Fault, FaultKind, host};
+use testbed::{Fault, FaultKind};
 
 /// Make the testbed and leave it running, until `down`.
 ///
@@ -38,7 +39,8 @@ impl Arguments {
         }
         if !HostOnly::suffices(&testbed) {
             // Here whoever waits sees what is built; the keeper finds it there.
-            images::prepare(&testbed, &host::engine()?)?;
+            let engine = Launched::start()?;
+            images::prepare(&testbed, &engine)?;
         }
         let program = std::env::current_exe().map_err(|e| Failure::io("find this program", e))?;
         let mut keeper = Command::new(program);
