@@ -243,7 +243,7 @@ pub struct ServiceStatus {
     pub name: String,
     /// How it ended, if it has: the status that a shell would show.
     pub ended: Option<i32>,
-    /// Why it could not be started, if it could not.
+    /// Why it does not run: it could not be started, or its machine has gone.
     pub fault: Option<String>,
 }
 

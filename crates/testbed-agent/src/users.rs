@@ -110,6 +110,7 @@ mod tests {
         let missing = User::find_in("root:nogroup-here", PASSWD, GROUP).unwrap_err();
         assert_eq!(missing.path.as_deref(), Some("/etc/group"));
     }
+
     #[test]
     fn owners_are_found_by_name_and_by_number() {
         let passwd = "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:34::/var/www:/bin/sh\n";

@@ -167,7 +167,7 @@ impl Engine {
     }
 
     /// Ends the launcher, and with it all machines, and waits until nothing of it is left. Dropping the last clone does so
-    /// too, in whatever thread that happens to be: one that still hears of a machine's end has a clone for that moment.
+    /// too, in whatever thread that is; one that hears of a machine's end has a clone for that moment.
     pub fn end(&self) {
         self.shared.end();
     }
