@@ -24,19 +24,23 @@ pub(crate) fn wait(window: Duration) -> Outcome<()> {
 }
 
 /// What all processors have done since the host was started (proc_stat(5)), in clock ticks.
-struct Times {
+pub(crate) struct Times {
     idle: u64,
+    /// What the host of this host gave to others while something here wanted to run.
+    pub(crate) stolen: u64,
     all: u64,
 }
 
 impl Times {
-    fn now() -> Outcome<Times> {
+    pub(crate) fn now() -> Outcome<Times> {
         let text = std::fs::read_to_string("/proc/stat")?;
         let line = text.lines().next().ok_or("/proc/stat is empty")?;
         let ticks: Vec<u64> =
             line.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
-        let [_, _, _, idle, waiting, ..] = ticks[..] else { return Err("/proc/stat has no times".into()) };
-        Ok(Times { idle: idle + waiting, all: ticks.iter().take(8).sum() })
+        let [_, _, _, idle, waiting, _, _, stolen, ..] = ticks[..] else {
+            return Err("/proc/stat has no times".into());
+        };
+        Ok(Times { idle: idle + waiting, stolen, all: ticks.iter().take(8).sum() })
     }
 
     fn busy_since(&self, before: &Times) -> f64 {

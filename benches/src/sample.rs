@@ -11,6 +11,10 @@ impl Sample {
         self.0.push(time);
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// The time below which this part of all times is.
     pub(crate) fn at(&self, part: f64) -> Duration {
         let mut sorted = self.0.clone();
