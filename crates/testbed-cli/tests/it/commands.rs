@@ -90,10 +90,10 @@ fn waits_end_when_it_holds_or_in_time() {
 fn status_tells_why_a_service_does_not_run() {
     let up = Up::with("[machines.m.services]\nweb = { run = 'exec sleep 87.07', user = 'daemon' }");
     assert_eq!(up.call(&["exec", "m", "--", "sed", "-i", "/^daemon:/d", "/etc/passwd"]).code, Some(0));
-    // Whether it is known in time that the service does not start is a matter of chance.
-    up.call(&["restart", "m"]);
-    let told = || up.call(&["status"]).text();
-    eventually("the reason", || told().contains("web (failed: ") && told().contains("daemon"));
+    let restarted = up.call(&["restart", "m"]);
+    assert!(restarted.code == Some(3) && restarted.stderr.contains("`web`"), "{restarted:?}");
+    let told = up.call(&["status"]).text();
+    assert!(told.contains("web (failed: ") && told.contains("daemon"), "{told}");
     let status = up.call(&["status", "--format", "json"]).text();
     assert!(status.contains("daemon"), "{status}");
 }

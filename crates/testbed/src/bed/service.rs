@@ -174,7 +174,7 @@ pub(super) struct Services {
 }
 
 impl Services {
-    /// Starts a service.
+    /// Starts a service, and waits until it runs.
     pub(super) fn start(&self, machine: &Machine, service: &spec::Service) -> Result<(), Fault> {
         let mut command = machine.shell(service.run());
         for (name, value) in service.env() {
@@ -189,8 +189,12 @@ impl Services {
         let key = (machine.name().to_owned(), service.name().to_owned());
         let log = lock(&self.all).get(&key).map(|former| Arc::clone(&former.log));
         let started = self.begin(command, log, false)?;
+        let runs = lock(&started.running).pid();
         lock(&self.all).insert(key, started);
-        Ok(())
+        runs.map(drop).map_err(|fault| Fault {
+            operation: format!("start the service `{}`: {}", service.name(), fault.operation),
+            ..fault
+        })
     }
 
     /// Starts a program that goes on by itself, and gives its number in the machine.

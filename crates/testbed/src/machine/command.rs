@@ -280,10 +280,11 @@ impl Running {
     /// Its process number in the machine; waits until it runs.
     ///
     /// # Errors
-    /// When it could not be started, or the machine is gone.
+    /// When it could not be started, the machine is gone, or does not answer.
     pub fn pid(&mut self) -> Result<u32, Fault> {
+        let deadline = Instant::now() + super::ANSWER;
         while self.pid.is_none() && self.reply.is_none() {
-            self.next_event(None)?;
+            self.next_event(Some(deadline))?;
         }
         match (self.pid, &self.reply) {
             (Some(pid), _) => Ok(pid),

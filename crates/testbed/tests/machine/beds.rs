@@ -130,3 +130,14 @@ fn what_never_becomes_ready_says_why() {
     assert!(fault.operation.contains("`broken` ended with status 7"), "{fault}");
     assert!(fault.log.unwrap().contains("cannot find my config"));
 }
+
+#[test]
+fn a_service_that_cannot_be_started_says_why() {
+    let testbed = checked("[machines.m.services]\nweb = { run = 'sleep 1000', user = 'nobody-here' }");
+    for _ in 0..5 {
+        let fault = Bed::up(&engine(), &testbed, &HostOnly, &Options::default()).err().unwrap();
+        assert_eq!(fault.machine.as_deref(), Some("m"));
+        let text = fault.to_string();
+        assert!(text.contains("start the service `web`") && text.contains("nobody-here"), "{text}");
+    }
+}
