@@ -47,14 +47,13 @@
 
 mod package;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
 use self::package::{Open, Package};
-use crate::event::{Draft, EventRef, Status, Timestamp};
-use crate::read::{self, Line, Lines, TEXT, emit, fault, name, output};
+use crate::event::{Draft, Status, Timestamp};
+use crate::read::{self, Each, JsonStr, Line, Lines, TEXT, emit, explained, fault, name, output};
 use crate::record::Kept;
 
 /// Lines of more bytes are output.
@@ -70,9 +69,9 @@ const TESTS_MAX: usize = 16 * 1024;
 const KEPT: usize = 16 * 1024;
 
 /// Reads what `go test -json` prints: see [the module](self).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Reader {
-    lines: Lines,
+    lines: Lines<LINE_MAX>,
     state: State,
 }
 
@@ -86,40 +85,32 @@ struct State {
     has_begun: bool,
 }
 
-type Each<'a> = dyn FnMut(EventRef<'_>) + 'a;
-
 /// One line (`go doc test2json`, `go help buildjson`).
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Entry<'a> {
     #[serde(borrow)]
-    action: Cow<'a, str>,
+    action: JsonStr<'a>,
     #[serde(borrow)]
-    time: Option<Cow<'a, str>>,
+    time: Option<JsonStr<'a>>,
     #[serde(borrow)]
-    package: Option<Cow<'a, str>>,
+    package: Option<JsonStr<'a>>,
     #[serde(borrow)]
-    test: Option<Cow<'a, str>>,
+    test: Option<JsonStr<'a>>,
     #[serde(borrow)]
-    output: Option<Cow<'a, str>>,
+    output: Option<JsonStr<'a>>,
     #[serde(borrow)]
-    output_type: Option<Cow<'a, str>>,
+    output_type: Option<JsonStr<'a>>,
     #[serde(borrow)]
-    import_path: Option<Cow<'a, str>>,
+    import_path: Option<JsonStr<'a>>,
     #[serde(borrow)]
-    failed_build: Option<Cow<'a, str>>,
+    failed_build: Option<JsonStr<'a>>,
 }
 
 impl Reader {
     /// A reader at the start of a stream.
     pub fn new() -> Self {
-        Self { lines: Lines::new(LINE_MAX), state: State::default() }
-    }
-}
-
-impl Default for Reader {
-    fn default() -> Self {
-        Self::new()
+        Self::default()
     }
 }
 
@@ -240,11 +231,7 @@ impl State {
         self.tests -= usize::from(open.is_some());
         let reason = open.and_then(Open::reason).filter(|_| status != Status::Success);
         let id = id(package, test);
-        let mut draft = Draft::test(&id, status).at(time);
-        if let Some(reason) = &reason {
-            draft = draft.file("reason", reason.as_bytes()).mime(TEXT).eof(true);
-        }
-        emit(draft, each);
+        emit(explained(Draft::test(&id, status).at(time), reason.as_deref()), each);
     }
 
     fn package_ends(

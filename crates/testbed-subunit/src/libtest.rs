@@ -45,34 +45,26 @@ mod text;
 
 use self::json::Json;
 use self::text::Text;
-use crate::event::{Draft, EventRef, Status};
-use crate::read::{self, Line, Lines, TEXT, emit, fault, first_line, name, output};
+use crate::event::{Draft, Status};
+use crate::read::{self, Each, Line, Lines, emit, explained, fault, first_line, name, output};
 
 /// Lines of more bytes are output.
 const LINE_MAX: usize = 16 * 1024 * 1024;
 
 /// Reads what Rust's test harness prints: see [the module](self).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Reader {
-    lines: Lines,
+    lines: Lines<LINE_MAX>,
     text: Text,
     json: Json,
     /// The binary whose tests run, as far as is known.
     binary: Option<String>,
 }
 
-type Each<'a> = dyn FnMut(EventRef<'_>) + 'a;
-
 impl Reader {
     /// A reader at the start of a stream.
     pub fn new() -> Self {
-        Self { lines: Lines::new(LINE_MAX), text: Text::default(), json: Json::default(), binary: None }
-    }
-}
-
-impl Default for Reader {
-    fn default() -> Self {
-        Self::new()
+        Self::default()
     }
 }
 
@@ -118,11 +110,7 @@ fn id(binary: Option<&str>, test: &str) -> String {
 
 fn told(id: &str, status: Status, reason: Option<&str>, tags: &[&str], each: &mut Each<'_>) {
     let id = name(id);
-    let mut draft = Draft::test(&id, status).tags(tags);
-    if let Some(reason) = reason.and_then(first_line) {
-        draft = draft.file("reason", reason.as_bytes()).mime(TEXT).eof(true);
-    }
-    emit(draft, each);
+    emit(explained(Draft::test(&id, status).tags(tags), reason.and_then(first_line)), each);
 }
 
 /// Finds why a test failed in what it printed: what it panicked with, or the error that it returned.

@@ -52,8 +52,8 @@ use std::collections::BTreeMap;
 
 use self::case::Case;
 use self::report::Report;
-use crate::event::{Draft, EventRef, Status};
-use crate::read::{self, Line, Lines, TEXT, emit, fault, name, output};
+use crate::event::{Draft, Status};
+use crate::read::{self, Each, Line, Lines, TEXT, emit, fault, name, output};
 
 /// Lines of more bytes are output.
 const LINE_MAX: usize = 64 * 1024 * 1024;
@@ -62,9 +62,9 @@ const LINE_MAX: usize = 64 * 1024 * 1024;
 const TESTS_MAX: usize = 4096;
 
 /// Reads a report log of pytest: see [the module](self).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Reader {
-    lines: Lines,
+    lines: Lines<LINE_MAX>,
     state: State,
 }
 
@@ -75,18 +75,10 @@ struct State {
     exit: Option<i64>,
 }
 
-type Each<'a> = dyn FnMut(EventRef<'_>) + 'a;
-
 impl Reader {
     /// A reader at the start of a log.
     pub fn new() -> Self {
-        Self { lines: Lines::new(LINE_MAX), state: State::default() }
-    }
-}
-
-impl Default for Reader {
-    fn default() -> Self {
-        Self::new()
+        Self::default()
     }
 }
 

@@ -24,6 +24,7 @@
 //! ```
 
 mod emit;
+mod json_str;
 mod lines;
 
 use std::fmt;
@@ -31,7 +32,8 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-pub(crate) use self::emit::{TEXT, emit, fault, first_line, name, output};
+pub(crate) use self::emit::{Each, TEXT, emit, explained, fault, first_line, name, output};
+pub(crate) use self::json_str::JsonStr;
 pub(crate) use self::lines::{Line, Lines};
 use crate::event::EventRef;
 use crate::stream::Sink;

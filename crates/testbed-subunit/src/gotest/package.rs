@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
-use super::{Each, id};
+use super::id;
 use crate::event::{Draft, Status, Timestamp};
-use crate::read::{TEXT, emit, first_line, name};
+use crate::read::{Each, TEXT, emit, explained, first_line, name};
 use crate::record::Kept;
 
 /// What is known of a package whose tests run.
@@ -82,11 +82,7 @@ impl Package {
                 emit(Draft::output(file, &bytes).mime(TEXT).id(&*package).at(time).eof(true), each);
             }
         }
-        let mut draft = Draft::test(&package, Status::Fail).at(time);
-        if let Some(reason) = reason {
-            draft = draft.file("reason", reason.as_bytes()).mime(TEXT).eof(true);
-        }
-        emit(draft, each);
+        emit(explained(Draft::test(&package, Status::Fail).at(time), reason), each);
     }
 }
 

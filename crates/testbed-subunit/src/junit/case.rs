@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::event::{Draft, EventRef, Status, Timestamp};
-use crate::read::{TEXT, emit, first_line, name};
+use crate::event::{Draft, Status, Timestamp};
+use crate::read::{Each, emit, explained, first_line, name};
 
 /// More tags than this are left out.
 const TAGS_MAX: usize = 256;
@@ -23,12 +23,7 @@ pub(super) struct Case {
 }
 
 impl Case {
-    pub(super) fn begin(
-        id: &str,
-        start: Duration,
-        duration: Duration,
-        each: &mut dyn FnMut(EventRef<'_>),
-    ) -> Self {
+    pub(super) fn begin(id: &str, start: Duration, duration: Duration, each: &mut Each<'_>) -> Self {
         let id = name(id).into_owned();
         emit(Draft::test(&id, Status::InProgress).at(moment(start)), each);
         Self { id, status: Status::Success, reason: None, tags: BTreeSet::new(), todo: None, start, duration }
@@ -66,7 +61,7 @@ impl Case {
     }
 
     /// Tells its status, and gives the moment of it.
-    pub(super) fn end(mut self, each: &mut dyn FnMut(EventRef<'_>)) -> Duration {
+    pub(super) fn end(mut self, each: &mut Each<'_>) -> Duration {
         if let Some(why) = self.todo.take() {
             if self.status == Status::Fail {
                 self.status = Status::XFail;
@@ -76,11 +71,8 @@ impl Case {
             self.reason = Some(why).filter(|why| !why.is_empty()).or(self.reason);
         }
         let stop = self.start.saturating_add(self.duration);
-        let mut draft = Draft::test(&self.id, self.status).at(moment(stop)).tags(&self.tags);
-        if let Some(reason) = &self.reason {
-            draft = draft.file("reason", reason.as_bytes()).mime(TEXT).eof(true);
-        }
-        emit(draft, each);
+        let draft = Draft::test(&self.id, self.status).at(moment(stop)).tags(&self.tags);
+        emit(explained(draft, self.reason.as_deref()), each);
         stop
     }
 }

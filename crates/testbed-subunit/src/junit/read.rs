@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use super::case::Case;
 use super::markup::{Markup, Token};
-use crate::event::{Draft, EventRef, Status, Timestamp};
-use crate::read::{self, TEXT, emit, fault, name, output};
+use crate::event::{Draft, Status, Timestamp};
+use crate::read::{self, Each, TEXT, emit, fault, name, output};
 
 /// Elements that are nested deeper are output.
 const DEPTH_MAX: usize = 64;
@@ -56,7 +56,6 @@ enum Kind {
     Property(String),
 }
 
-type Each<'a> = dyn FnMut(EventRef<'_>) + 'a;
 type Attributes<'a> = [(&'a str, Cow<'a, str>)];
 
 impl Reader {

@@ -1,11 +1,10 @@
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{Cause, Each, id, told};
+use super::{Cause, id, told};
 use crate::event::{Draft, Status};
-use crate::read::{TEXT, emit};
+use crate::read::{Each, JsonStr, TEXT, emit};
 
 /// Suites that are known at a time.
 const SUITES_MAX: usize = 1024;
@@ -26,17 +25,17 @@ pub(super) struct Json {
 #[derive(Debug, Deserialize)]
 struct Entry<'a> {
     #[serde(borrow, rename = "type")]
-    kind: Cow<'a, str>,
+    kind: JsonStr<'a>,
     #[serde(borrow)]
-    event: Option<Cow<'a, str>>,
+    event: Option<JsonStr<'a>>,
     #[serde(borrow)]
-    name: Option<Cow<'a, str>>,
+    name: Option<JsonStr<'a>>,
     #[serde(borrow)]
-    stdout: Option<Cow<'a, str>>,
+    stdout: Option<JsonStr<'a>>,
     #[serde(borrow)]
-    message: Option<Cow<'a, str>>,
+    message: Option<JsonStr<'a>>,
     #[serde(borrow)]
-    reason: Option<Cow<'a, str>>,
+    reason: Option<JsonStr<'a>>,
     #[serde(borrow)]
     nextest: Option<Nextest<'a>>,
 }
@@ -45,9 +44,9 @@ struct Entry<'a> {
 #[derive(Debug, Deserialize)]
 struct Nextest<'a> {
     #[serde(borrow, rename = "crate")]
-    package: Cow<'a, str>,
+    package: JsonStr<'a>,
     #[serde(borrow)]
-    test_binary: Cow<'a, str>,
+    test_binary: JsonStr<'a>,
 }
 
 impl Json {

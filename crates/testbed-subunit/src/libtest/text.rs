@@ -1,6 +1,6 @@
-use super::{Cause, Each, id, line, told};
+use super::{Cause, id, line, told};
 use crate::event::{Draft, Status};
-use crate::read::{emit, first_line, output};
+use crate::read::{Each, emit, first_line, output};
 
 /// Failed tests, and tests whose outcome is not known, that wait for what is told at the end.
 const WAITING_MAX: usize = 4096;

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::Each;
 use super::report::{Report, plain};
 use crate::event::{Draft, Status};
-use crate::read::{TEXT, emit, first_line, name};
+use crate::read::{Each, TEXT, emit, explained, first_line, name};
 
 #[derive(Clone, Debug)]
 pub(super) struct Case {
@@ -80,11 +79,8 @@ impl Case {
         if self.attempts > 0 {
             self.tags.insert(if self.status == Status::Success { "flaky" } else { "rerun" }.into());
         }
-        let mut draft = Draft::test(&self.id, self.status).at(report.stop()).tags(&self.tags);
-        if let Some(reason) = &self.reason {
-            draft = draft.file("reason", reason.as_bytes()).mime(TEXT).eof(true);
-        }
-        emit(draft, each);
+        let draft = Draft::test(&self.id, self.status).at(report.stop()).tags(&self.tags);
+        emit(explained(draft, self.reason.as_deref()), each);
     }
 
     fn fails(&mut self, report: &Report<'_>) {

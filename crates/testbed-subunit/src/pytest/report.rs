@@ -7,18 +7,19 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::event::Timestamp;
+use crate::read::JsonStr;
 
 /// Any of the reports, with the keys that we know.
 #[derive(Debug, Deserialize)]
 pub(super) struct Report<'a> {
     #[serde(borrow, rename = "$report_type")]
-    pub(super) kind: Cow<'a, str>,
+    pub(super) kind: JsonStr<'a>,
     #[serde(borrow)]
-    pub(super) nodeid: Option<Cow<'a, str>>,
+    pub(super) nodeid: Option<JsonStr<'a>>,
     #[serde(borrow)]
-    pub(super) when: Option<Cow<'a, str>>,
+    pub(super) when: Option<JsonStr<'a>>,
     #[serde(borrow)]
-    pub(super) outcome: Option<Cow<'a, str>>,
+    pub(super) outcome: Option<JsonStr<'a>>,
     #[serde(default)]
     pub(super) longrepr: Value,
     #[serde(default)]
@@ -28,7 +29,7 @@ pub(super) struct Report<'a> {
     #[serde(default)]
     pub(super) user_properties: Vec<(Value, Value)>,
     #[serde(borrow)]
-    pub(super) worker_id: Option<Cow<'a, str>>,
+    pub(super) worker_id: Option<JsonStr<'a>>,
     pub(super) exitstatus: Option<i64>,
     #[serde(default)]
     start: Option<f64>,
@@ -37,9 +38,9 @@ pub(super) struct Report<'a> {
     #[serde(default, rename = "_subtest.context")]
     context: Value,
     #[serde(borrow)]
-    category: Option<Cow<'a, str>>,
+    category: Option<JsonStr<'a>>,
     #[serde(borrow)]
-    filename: Option<Cow<'a, str>>,
+    filename: Option<JsonStr<'a>>,
     lineno: Option<i64>,
     #[serde(default)]
     message: Value,

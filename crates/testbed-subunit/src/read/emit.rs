@@ -28,22 +28,32 @@ pub(crate) fn name(text: &str) -> Cow<'_, str> {
     Cow::Owned(text[..cut].to_owned() + &end)
 }
 
+/// What a reader calls with events.
+pub(crate) type Each<'a> = dyn FnMut(EventRef<'_>) + 'a;
+
 /// Calls `each` with the events of `draft`, whose file may be of any length. Its names went through [`name`].
-pub(crate) fn emit(draft: Draft<'_>, each: &mut dyn FnMut(EventRef<'_>)) {
+pub(crate) fn emit(draft: Draft<'_>, each: &mut Each<'_>) {
     let events = draft.split(PIECE);
     debug_assert!(events.is_ok(), "names are checked before");
     events.into_iter().flatten().for_each(each);
 }
 
+/// The draft with the file `reason`, if there is one.
+pub(crate) fn explained<'a>(draft: Draft<'a>, reason: Option<&'a str>) -> Draft<'a> {
+    match reason {
+        Some(reason) => draft.file("reason", reason.as_bytes()).mime(TEXT).eof(true),
+        None => draft,
+    }
+}
+
 /// Bytes that a reader does not understand: output of no test.
-pub(crate) fn output(bytes: &[u8], each: &mut dyn FnMut(EventRef<'_>)) {
+pub(crate) fn output(bytes: &[u8], each: &mut Each<'_>) {
     emit(Draft::output("stdout", bytes), each);
 }
 
 /// Something is wrong with the stream as a whole: a failure of `report`.
-pub(crate) fn fault(reason: &str, each: &mut dyn FnMut(EventRef<'_>)) {
-    let draft = Draft::test("report", Status::Fail).file("reason", reason.as_bytes());
-    emit(draft.mime(TEXT).eof(true), each);
+pub(crate) fn fault(reason: &str, each: &mut Each<'_>) {
+    emit(explained(Draft::test("report", Status::Fail), Some(reason)), each);
 }
 
 /// The first line of `text` that says something, cut to half a KiB: a reason.

@@ -1,11 +1,10 @@
 /// The bytes of a stream, line by line, however they come.
 ///
-/// It holds at most one line, and no line that is longer than its limit.
-#[derive(Clone, Debug)]
-pub(crate) struct Lines {
+/// It holds at most one line, and no line of more than `LIMIT` bytes, its end included.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lines<const LIMIT: usize> {
     /// What has come of the line at hand.
     begun: Vec<u8>,
-    limit: usize,
     too_long: bool,
 }
 
@@ -21,18 +20,13 @@ pub(crate) enum Line<'a> {
 /// Bytes of a piece of a line that is too long. The last may have fewer.
 const PIECE: usize = 64 * 1024;
 
-impl Lines {
-    /// Lines of at most `limit` bytes, their ends included.
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { begun: Vec::new(), limit: limit.max(PIECE), too_long: false }
-    }
-
+impl<const LIMIT: usize> Lines<LIMIT> {
     /// Takes the next bytes, and calls `each` with the lines that they complete.
     pub(crate) fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(Line<'_>)) {
         while let Some(end) = memchr::memchr(b'\n', bytes) {
             let (line, rest) = bytes.split_at(end + 1);
             bytes = rest;
-            if self.begun.is_empty() && !self.too_long && line.len() <= self.limit {
+            if self.begun.is_empty() && !self.too_long && line.len() <= LIMIT {
                 each(Line::Whole(line));
             } else {
                 self.push(line, &mut each);
@@ -49,7 +43,7 @@ impl Lines {
 
     /// Takes bytes of one line.
     fn push(&mut self, mut bytes: &[u8], each: &mut impl FnMut(Line<'_>)) {
-        if !self.too_long && self.begun.len() + bytes.len() > self.limit {
+        if !self.too_long && self.begun.len() + bytes.len() > LIMIT {
             self.too_long = true;
             // The pieces are those that there would be if it had been known from the line's start.
             let begun = std::mem::take(&mut self.begun);
@@ -87,7 +81,7 @@ mod tests {
     use super::*;
 
     fn seen(pieces: &[&[u8]]) -> Vec<(bool, Vec<u8>)> {
-        let mut lines = Lines::new(PIECE);
+        let mut lines = Lines::<PIECE>::default();
         let mut seen = Vec::new();
         let mut each = |line: Line<'_>| match line {
             Line::Whole(bytes) => seen.push((true, bytes.to_vec())),

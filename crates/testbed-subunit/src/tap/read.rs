@@ -1,8 +1,8 @@
 use std::borrow::Cow;
 
 use super::line::{Directive, Point, Said};
-use crate::event::{Draft, EventRef, Status};
-use crate::read::{self, Line, Lines, TEXT, emit, first_line, name, output};
+use crate::event::{Draft, Status};
+use crate::read::{self, Each, Line, Lines, TEXT, emit, explained, first_line, name, output};
 
 /// Lines of more bytes are output.
 const LINE_MAX: usize = 1024 * 1024;
@@ -14,9 +14,9 @@ const DEPTH_MAX: usize = 32;
 const MISSING_MAX: u64 = 100;
 
 /// Reads TAP: see [the module](super).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Reader {
-    lines: Lines,
+    lines: Lines<LINE_MAX>,
     state: State,
 }
 
@@ -70,18 +70,10 @@ struct Yaml {
     indent: usize,
 }
 
-type Each<'a> = dyn FnMut(EventRef<'_>) + 'a;
-
 impl Reader {
     /// A reader at the start of a stream.
     pub fn new() -> Self {
-        Self { lines: Lines::new(LINE_MAX), state: State::default() }
-    }
-}
-
-impl Default for Reader {
-    fn default() -> Self {
-        Self::new()
+        Self::default()
     }
 }
 
@@ -352,10 +344,7 @@ fn told(id: &str, status: Status, reason: Option<&str>, todo: bool, each: &mut E
     if todo {
         draft = draft.tags(&["todo"]);
     }
-    if let Some(reason) = reason.filter(|reason| !reason.is_empty()) {
-        draft = draft.file("reason", reason.as_bytes()).mime(TEXT).eof(true);
-    }
-    emit(draft, each);
+    emit(explained(draft, reason.filter(|reason| !reason.is_empty())), each);
 }
 
 /// A plain or quoted scalar of YAML on one line. Nothing where the value is a block, which follows.

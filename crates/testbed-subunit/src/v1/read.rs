@@ -1,10 +1,8 @@
 use std::collections::BTreeSet;
 
 use super::line::{self, Directive, LINE_MAX, Outcome};
-use crate::event::{self, Draft, EventRef, Status, Timestamp};
-use crate::read::{self, emit, name};
-
-type Each<'a> = &'a mut dyn FnMut(EventRef<'_>);
+use crate::event::{self, Draft, Status, Timestamp};
+use crate::read::{self, Each, emit, name};
 
 /// Bytes of a piece of a file, and of noise: each event but the last of a file has so many.
 const PIECE: usize = 64 * 1024;
@@ -97,7 +95,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 impl read::Reader for Reader {
-    fn feed(&mut self, mut bytes: &[u8], each: Each<'_>) {
+    fn feed(&mut self, mut bytes: &[u8], each: &mut Each<'_>) {
         while !bytes.is_empty() {
             let taken;
             if let State::Chunk(outcome, left) = self.state {
@@ -121,7 +119,7 @@ impl read::Reader for Reader {
     }
 
     /// A test that is open fails.
-    fn finish(&mut self, each: Each<'_>) {
+    fn finish(&mut self, each: &mut Each<'_>) {
         self.end_line(each);
         self.fail_open("the stream ended", each);
         self.put_noise(each);
@@ -136,11 +134,11 @@ impl Reader {
     }
 
     /// Nothing has come for a moment: calls `each` with the output that is held back, but for a line that has no end.
-    pub fn pause(&mut self, each: Each<'_>) {
+    pub fn pause(&mut self, each: &mut Each<'_>) {
         self.put_noise(each);
     }
 
-    fn piece_of_line(&mut self, bytes: &[u8], each: Each<'_>) {
+    fn piece_of_line(&mut self, bytes: &[u8], each: &mut Each<'_>) {
         if !self.long && self.line.len() + bytes.len() <= LINE_MAX {
             self.line.extend_from_slice(bytes);
             return;
@@ -158,7 +156,7 @@ impl Reader {
         }
     }
 
-    fn end_line(&mut self, each: Each<'_>) {
+    fn end_line(&mut self, each: &mut Each<'_>) {
         if std::mem::take(&mut self.long) {
             match self.state {
                 State::Name(outcome) => self.state = State::Part(outcome),
@@ -176,7 +174,7 @@ impl Reader {
         }
     }
 
-    fn whole_line(&mut self, line: &[u8], each: Each<'_>) {
+    fn whole_line(&mut self, line: &[u8], each: &mut Each<'_>) {
         let ends = line::without_end(line) == b"]";
         match self.state {
             State::Outside | State::InTest => self.directive(line, each),
@@ -219,7 +217,7 @@ impl Reader {
         }
     }
 
-    fn directive(&mut self, line: &[u8], each: Each<'_>) {
+    fn directive(&mut self, line: &[u8], each: &mut Each<'_>) {
         let in_test = matches!(self.state, State::InTest);
         match line::directive(line) {
             Some(Directive::Test { name, certain }) if !in_test || certain => {
@@ -257,7 +255,7 @@ impl Reader {
         }
     }
 
-    fn begin_test(&mut self, name: &[u8], each: Each<'_>) {
+    fn begin_test(&mut self, name: &[u8], each: &mut Each<'_>) {
         self.name = name.to_vec();
         self.id = text(name);
         self.test_tags = None;
@@ -266,7 +264,7 @@ impl Reader {
         emit(Draft::test(&self.id, Status::InProgress).at(self.time), each);
     }
 
-    fn end_test(&mut self, status: Status, each: Each<'_>) {
+    fn end_test(&mut self, status: Status, each: &mut Each<'_>) {
         self.state = State::Outside;
         self.put_noise(each);
         emit(Draft::test(&self.id, status).at(self.time).tags(self.tags_of_test()), each);
@@ -277,7 +275,7 @@ impl Reader {
     }
 
     /// The test's outcome got lost, if one is open.
-    fn fail_open(&mut self, why: &str, each: Each<'_>) {
+    fn fail_open(&mut self, why: &str, each: &mut Each<'_>) {
         match self.state {
             State::Outside => return,
             State::Simple(_) | State::Length(_) | State::Chunk(..) => self.end_file(each),
@@ -291,30 +289,30 @@ impl Reader {
     }
 
     /// Bytes of the open file.
-    fn content(&mut self, bytes: &[u8], each: Each<'_>) {
+    fn content(&mut self, bytes: &[u8], each: &mut Each<'_>) {
         self.put_noise(each);
         let mut held = std::mem::take(&mut self.file.bytes);
         in_pieces(&mut held, bytes, |piece| self.put_file(piece, false, each));
         self.file.bytes = held;
     }
 
-    fn end_file(&mut self, each: Each<'_>) {
+    fn end_file(&mut self, each: &mut Each<'_>) {
         self.put_noise(each);
         self.put_file(&self.file.bytes, true, each);
         self.file.bytes.clear();
     }
 
-    fn put_file(&self, bytes: &[u8], eof: bool, each: Each<'_>) {
+    fn put_file(&self, bytes: &[u8], eof: bool, each: &mut Each<'_>) {
         let file = Draft::new().id(&*self.id).runnable(true).at(self.time);
         emit(file.file(&self.file.name, bytes).mime(&*self.file.mime).eof(eof), each);
     }
 
-    fn noise(&mut self, bytes: &[u8], each: Each<'_>) {
+    fn noise(&mut self, bytes: &[u8], each: &mut Each<'_>) {
         let time = self.time;
         in_pieces(&mut self.noise, bytes, |piece| emit(Draft::output("stdout", piece).at(time), each));
     }
 
-    fn put_noise(&mut self, each: Each<'_>) {
+    fn put_noise(&mut self, each: &mut Each<'_>) {
         if !self.noise.is_empty() {
             emit(Draft::output("stdout", &self.noise).at(self.time), each);
             self.noise.clear();
