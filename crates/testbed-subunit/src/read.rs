@@ -44,39 +44,35 @@ pub trait Reader {
     /// Takes the next bytes, and calls `each` with the events that they complete.
     fn feed(&mut self, bytes: &[u8], each: &mut dyn FnMut(EventRef<'_>));
 
+    /// Nothing more has come for a moment: calls `each` with what was only held back to be one event with what follows.
+    fn pause(&mut self, _each: &mut dyn FnMut(EventRef<'_>)) {}
+
     /// The stream has ended: calls `each` with what was held back and what is missing. The reader is as new then.
     fn finish(&mut self, each: &mut dyn FnMut(EventRef<'_>));
 }
 
-/// Gives the events of the next bytes to a sink. It gets no more of them once it has failed.
+/// Gives the events that `read` calls its argument with to a sink, which gets no more of them once it has failed. The end
+/// of one reader's stream is not that of the sink's: another may follow.
+///
+/// ```
+/// use testbed_subunit::Event;
+/// use testbed_subunit::read::{self, Format};
+///
+/// let (mut reader, mut sink) = (Format::Tap.reader(), Vec::<Event>::new());
+/// read::into(&mut sink, |each| reader.feed(b"1..1\nok 1 - answers\n", each))?;
+/// read::into(&mut sink, |each| reader.finish(each))?;
+/// assert_eq!(sink.len(), 1);
+/// # Ok::<(), testbed_subunit::EventError>(())
+/// ```
 ///
 /// # Errors
 /// Those of `sink`.
-pub fn feed_into<S: Sink + ?Sized>(
-    reader: &mut (impl Reader + ?Sized),
-    bytes: &[u8],
+pub fn into<S: Sink + ?Sized>(
     sink: &mut S,
+    read: impl FnOnce(&mut dyn FnMut(EventRef<'_>)),
 ) -> Result<(), S::Error> {
     let mut result = Ok(());
-    reader.feed(bytes, &mut |event| {
-        if result.is_ok() {
-            result = sink.event(event);
-        }
-    });
-    result
-}
-
-/// The stream has ended: gives what was held back and what is missing to a sink, but not that it is the end, as
-/// another stream may follow.
-///
-/// # Errors
-/// Those of `sink`.
-pub fn finish_into<S: Sink + ?Sized>(
-    reader: &mut (impl Reader + ?Sized),
-    sink: &mut S,
-) -> Result<(), S::Error> {
-    let mut result = Ok(());
-    reader.finish(&mut |event| {
+    read(&mut |event| {
         if result.is_ok() {
             result = sink.event(event);
         }

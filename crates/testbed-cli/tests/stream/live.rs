@@ -25,6 +25,19 @@ fn each_event_goes_on_when_it_comes() {
 }
 
 #[test]
+fn what_is_printed_between_lines_of_version_1_goes_on_when_it_comes() {
+    let mut child = command(&["from-v1"]).spawn().unwrap();
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    for line in ["test: t\n", "printed\n", "and more\n", "success: t\n", "printed at last\n"] {
+        stdin.write_all(line.as_bytes()).unwrap();
+        // Blocks for ever if it is held back.
+        assert!(stdout.read(&mut [0; 4096]).unwrap() > 8, "{line}");
+    }
+    drop(stdin);
+    assert_eq!(wait(child).code, Some(0));
+}
+
+#[test]
 fn a_false_start_holds_a_pipe_up_until_it_has_stalled() {
     let input = [&CLAIM.repeat(100)[..], &stream(&[Draft::test("t", Status::Fail)])].concat();
     let mut child = command(&["cat", "--no-passthrough", "--stall", "300ms"]).spawn().unwrap();

@@ -118,6 +118,11 @@ impl read::Reader for Reader {
         }
     }
 
+    /// Gives out the output that is held back, but for a line that has no end.
+    fn pause(&mut self, each: &mut Each<'_>) {
+        self.put_noise(each);
+    }
+
     /// A test that is open fails.
     fn finish(&mut self, each: &mut Each<'_>) {
         self.end_line(each);
@@ -131,11 +136,6 @@ impl Reader {
     /// A reader at the start of a stream.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// Nothing has come for a moment: calls `each` with the output that is held back, but for a line that has no end.
-    pub fn pause(&mut self, each: &mut Each<'_>) {
-        self.put_noise(each);
     }
 
     fn piece_of_line(&mut self, bytes: &[u8], each: &mut Each<'_>) {

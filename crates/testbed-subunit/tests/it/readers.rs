@@ -145,8 +145,8 @@ impl Sink for Takes {
 #[test]
 fn a_sink_that_fails_gets_no_more() {
     let (mut reader, mut sink) = (Format::Tap.reader(), Takes(2));
-    assert_eq!(read::feed_into(&mut *reader, b"ok 1\nok 2\nok 3\n", &mut sink), Ok(()));
-    assert_eq!(read::finish_into(&mut *reader, &mut sink), Err(EventError::TooLong { length: 0 }));
+    assert_eq!(read::into(&mut sink, |each| reader.feed(b"ok 1\nok 2\nok 3\n", each)), Ok(()));
+    assert_eq!(read::into(&mut sink, |each| reader.finish(each)), Err(EventError::TooLong { length: 0 }));
 }
 
 #[test]

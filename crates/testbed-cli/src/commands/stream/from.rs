@@ -10,9 +10,10 @@ use crate::failure::Failure;
 use std::cell::RefCell;
 use std::io;
 use std::time::{Duration, SystemTime};
+use testbed_subunit::Timestamp;
 use testbed_subunit::read::{self, Format, Reader};
 use testbed_subunit::stream::{Sink, Summarize, Timestamper};
-use testbed_subunit::{Timestamp, v2};
+use testbed_subunit::v2::{self, Patience};
 
 /// What all of these take.
 #[derive(Debug, clap::Args)]
@@ -38,8 +39,8 @@ impl Arguments {
         let stream = RefCell::new(Summarize::new(stream));
         let passing = Passing::of_text(&out);
         for source in sources {
-            let feed =
-                Text { reader: format.reader(), room: vec![0; PIECE], sink: &stream, out: out.clone() };
+            let (reader, patience, out) = (format.reader(), passing.patience, out.clone());
+            let feed = Text { reader, patience, pause: None, room: vec![0; PIECE], sink: &stream, out };
             passing.read_all(vec![Input { source, feed }], &stream, &mut |_| Ok(None))?;
         }
         passing.finish(&stream)?;
@@ -50,6 +51,9 @@ impl Arguments {
 /// The bytes of another format.
 struct Text<'a, S> {
     reader: Box<dyn Reader + Send>,
+    patience: Patience,
+    /// When the reader is to be told that nothing comes, unless something does.
+    pause: Option<Duration>,
     room: Vec<u8>,
     sink: &'a RefCell<S>,
     out: Out,
@@ -60,22 +64,25 @@ impl<S: Sink<Error = io::Error>> Feed for Text<'_, S> {
         &mut self.room
     }
 
-    fn came(&mut self, _: Duration, length: usize) -> Result<(), Failure> {
+    fn came(&mut self, now: Duration, length: usize) -> Result<(), Failure> {
+        self.pause = Some(now + self.patience.pause);
         let bytes = self.room.get(..length).unwrap_or_default();
-        let fed = read::feed_into(&mut *self.reader, bytes, &mut *self.sink.borrow_mut());
+        let fed = read::into(&mut *self.sink.borrow_mut(), |each| self.reader.feed(bytes, each));
         fed.map_err(|e| self.out.failed(e))
     }
 
     fn tick(&mut self, _: Duration) -> Result<(), Failure> {
-        Ok(())
+        self.pause = None;
+        let told = read::into(&mut *self.sink.borrow_mut(), |each| self.reader.pause(each));
+        told.map_err(|e| self.out.failed(e))
     }
 
-    fn wait(&self, _: Duration) -> Option<Duration> {
-        None
+    fn wait(&self, now: Duration) -> Option<Duration> {
+        self.pause.map(|pause| pause.saturating_sub(now))
     }
 
     fn end(&mut self) -> Result<(), Failure> {
-        let ended = read::finish_into(&mut *self.reader, &mut *self.sink.borrow_mut());
+        let ended = read::into(&mut *self.sink.borrow_mut(), |each| self.reader.finish(each));
         ended.map_err(|e| self.out.failed(e))
     }
 }
