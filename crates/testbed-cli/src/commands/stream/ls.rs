@@ -5,7 +5,6 @@ use crate::failure::Failure;
 use serde::Serialize;
 use std::io::Write as _;
 use testbed_subunit::Status;
-use testbed_subunit::record::Limits;
 
 /// List the ids of the tests of a stream, one a line, as they end.
 #[derive(Debug, clap::Args)]
@@ -37,10 +36,9 @@ struct Line<'a> {
 
 impl Arguments {
     pub(crate) fn run(self) -> Result<Exit, Failure> {
-        let limits = Limits { bytes: 0, attachments: 0 };
         let out = self.reporting.report()?;
         let mut lines = out.clone();
-        let came = self.reporting.fold(&out, limits, |record| {
+        let came = self.reporting.fold(&out, |record| {
             if record.status == Some(Status::Exists) && !self.exists {
                 return Ok(());
             }

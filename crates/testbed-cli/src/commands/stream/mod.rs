@@ -1,7 +1,6 @@
 //! `testbed stream`: what can be done with a stream of events. The work is the library's
 //! ([`testbed_subunit`]); here are arguments, files and exit codes.
 
-mod cat;
 mod combine;
 mod emit;
 mod feed;
@@ -18,21 +17,21 @@ mod show;
 mod split;
 mod stats;
 mod tags;
-mod to_csv;
 mod to_disk;
 mod to_github;
 mod to_json;
 mod to_junit;
-mod to_tap;
-mod to_v1;
 
+use self::feed::Noise;
+use self::reading::Through;
+use self::records::Reporting;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::place::Place;
 use std::io;
 use std::time::SystemTime;
-use testbed_subunit::Timestamp;
 use testbed_subunit::read::Format;
+use testbed_subunit::{Timestamp, csv, tap, v1, v2};
 
 /// Filter, count, convert and combine streams of test events (subunit v2).
 ///
@@ -40,7 +39,8 @@ use testbed_subunit::read::Format;
 /// Those that report end with 1 where the stream tells of a failure, as do damaged packets.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Arguments {
-    Cat(cat::Arguments),
+    /// Write streams out again, event by event: joined, without damage, what was printed in between as events.
+    Cat(Through),
     Filter(Box<filter::Arguments>),
     #[command(alias = "tag")]
     Tags(tags::Arguments),
@@ -56,14 +56,17 @@ pub(crate) enum Arguments {
     ToJson(to_json::Arguments),
     #[command(alias = "2junitxml")]
     ToJunit(to_junit::Arguments),
-    ToTap(to_tap::Arguments),
+    /// Write the Test Anything Protocol, version 13, which is also one of version 14.
+    ToTap(Reporting),
+    /// Write a table (CSV): a row for each test with its status, times, route, tags and reason.
     #[command(alias = "2csv")]
-    ToCsv(to_csv::Arguments),
+    ToCsv(Reporting),
     #[command(alias = "2disk")]
     ToDisk(to_disk::Arguments),
     ToGithub(to_github::Arguments),
+    /// Write subunit version 1, for tools that know no other. Tests come out one after the other, as they end.
     #[command(alias = "2to1")]
-    ToV1(to_v1::Arguments),
+    ToV1(Through),
     /// Read the Test Anything Protocol, versions 12 to 14.
     #[command(alias = "tap2subunit")]
     FromTap(from::Arguments),
@@ -90,7 +93,7 @@ impl Arguments {
                 .map_err(|e| Failure::call(format!("cannot enter {}: {e}", folder.display())))?;
         }
         match self {
-            Arguments::Cat(arguments) => arguments.run(),
+            Arguments::Cat(through) => through.pass(Noise::Events, v2::Writer::new),
             Arguments::Filter(arguments) => arguments.run(),
             Arguments::Tags(arguments) => arguments.run(),
             Arguments::Combine(arguments) => arguments.run(),
@@ -102,12 +105,12 @@ impl Arguments {
             Arguments::Notify(arguments) => arguments.run(),
             Arguments::ToJson(arguments) => arguments.run(),
             Arguments::ToJunit(arguments) => arguments.run(),
-            Arguments::ToTap(arguments) => arguments.run(),
-            Arguments::ToCsv(arguments) => arguments.run(),
+            Arguments::ToTap(report) => report.write(tap::Writer::new, tap::Writer::add, tap::Writer::finish),
+            Arguments::ToCsv(report) => report.write(csv::Writer::new, csv::Writer::add, csv::Writer::finish),
             Arguments::ToDisk(arguments) => arguments.run(),
             Arguments::ToGithub(arguments) => arguments.run(),
+            Arguments::ToV1(through) => through.pass(Noise::Events, v1::Writer::new),
             Arguments::FromTap(arguments) => arguments.run(Format::Tap),
-            Arguments::ToV1(arguments) => arguments.run(),
             Arguments::FromJunit(arguments) => arguments.run(Format::Junit),
             Arguments::FromLibtest(arguments) => arguments.run(Format::Libtest),
             Arguments::FromPytest(arguments) => arguments.run(Format::Pytest),

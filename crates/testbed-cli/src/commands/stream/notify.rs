@@ -5,7 +5,6 @@ use crate::failure::Failure;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::process::{Command, Stdio};
-use testbed_subunit::record::Limits;
 
 /// Run a command when a stream has ended, and tell it what came of it.
 ///
@@ -24,7 +23,7 @@ pub(crate) struct Arguments {
 impl Arguments {
     pub(crate) fn run(self) -> Result<Exit, Failure> {
         let out = self.reporting.report()?;
-        let came = self.reporting.fold(&out, Limits { bytes: 0, attachments: 0 }, |_| Ok(()))?;
+        let came = self.reporting.fold(&out, |_| Ok(()))?;
         let figures = Figures::from(&came);
         let json = serde_json::to_vec(&figures).map_err(|e| Failure::io("write JSON", e.into()))?;
         self.tell(&figures, &json)?;

@@ -72,13 +72,13 @@ impl Files {
 
 /// What is read, how, and where it goes.
 #[derive(Debug, clap::Args)]
-pub(super) struct Through {
+pub(crate) struct Through {
     #[command(flatten)]
-    files: Files,
+    pub(super) files: Files,
     #[command(flatten)]
-    reading: Reading,
+    pub(super) reading: Reading,
     #[command(flatten)]
-    output: Output,
+    pub(super) output: Output,
 }
 
 impl Through {

@@ -6,7 +6,6 @@ use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use testbed_subunit::Summary;
-use testbed_subunit::record::Limits;
 
 /// Count what became of the tests of a stream.
 #[derive(Debug, clap::Args)]
@@ -108,7 +107,7 @@ impl Figures {
 impl Arguments {
     pub(crate) fn run(self) -> Result<Exit, Failure> {
         let mut out = self.reporting.report()?;
-        let came = self.reporting.fold(&out, Limits { bytes: 0, attachments: 0 }, |_| Ok(()))?;
+        let came = self.reporting.fold(&out, |_| Ok(()))?;
         let figures = Figures::from(&came);
         let text = match self.format {
             Format::Text => figures.text(),

@@ -1,11 +1,12 @@
-use super::records::{Reporting, verdict};
+use super::output::Out;
+use super::records::Reporting;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use testbed_subunit::junit;
-use testbed_subunit::record::Limits;
+use testbed_subunit::record::Record;
 
 /// Write a JUnit report (XML).
 #[derive(Debug, clap::Args)]
@@ -23,18 +24,16 @@ pub(crate) struct Arguments {
 impl Arguments {
     pub(crate) fn run(self) -> Result<Exit, Failure> {
         let suite = self.suite.clone().unwrap_or_else(|| self.reporting.name());
-        let (mut out, limits) = (self.reporting.report()?, Limits::default());
         let spool = spool().map_err(|e| Failure::io("make a temporary file", e))?;
-        let mut report = junit::Writer::spooled(out.clone(), &suite, spool)
-            .output_of_passed(self.output_of_passed)
-            .broken(crate::report::is_testbeds);
-        let came = self.reporting.fold(&out, limits, |record| {
+        let begin = |out| {
+            let report = junit::Writer::spooled(out, &suite, spool);
+            Ok(report.output_of_passed(self.output_of_passed).broken(crate::report::is_testbeds))
+        };
+        let add = |report: &mut junit::Writer<'_, Out, File>, record: &Record| {
             report.add(record);
             Ok(())
-        })?;
-        report.finish().map_err(|e| out.failed(e))?;
-        out.flush_out()?;
-        Ok(verdict(&came))
+        };
+        self.reporting.write(begin, add, junit::Writer::finish)
     }
 }
 
