@@ -112,8 +112,8 @@
 //!
 //! Compared with python-subunit 1.4.6 and testtools, and with the crate `subunit` 0.3.1. Where they agree and are not
 //! wrong, so do we: python-subunit's packets are ours, byte by byte. The tests of `testbed-cli` (`conformance`) send
-//! 100,000 events, damaged streams and whole runs through python-subunit and testtools and back, and hold each expected
-//! difference down.
+//! 100,000 events, damaged streams, whole runs and 400 calls of `subunit-filter` through python-subunit and testtools and
+//! back, and hold each expected difference down.
 //!
 //! | case | python-subunit, testtools | `subunit` crate | here | because |
 //! |---|---|---|---|---|
@@ -138,6 +138,10 @@
 //! | end before start | negative duration | – | zero, and [`Record::is_skewed`] | clocks differ |
 //! | test that never ends | error | – | a failure | something hung or died |
 //! | filter: routes, `runnable`, `exists` | dropped | – | kept | whoever filters asks for fewer tests |
+//! | filter: times of a test | all are that of its end | – | kept | durations are looked at afterwards |
+//! | filter: test that never ends | becomes a failed one | – | stays as it is | it hung, and that is no other failure |
+//! | filter: `uxsuccess` | kept, whatever rules say of tags and text | – | kept by the same rules as others | – |
+//! | filter: names | only of what passed or failed; rules see the new ones | – | of all; rules see the old ones | – |
 //! | tagger: the event's own tags | changed under their owner | – | left alone | others read them too |
 //! | router: event that no rule is about | exception | – | goes to the fallback | a run should not end by it |
 //! | router: end of a sink that two rules lead to | as often as rules ask for it | – | once | reports are written then |

@@ -1,7 +1,7 @@
 //! Streams with noise and damage.
 
 use crate::generate::{Numbers, packet};
-use crate::reference::{Reference, told};
+use crate::reference::{Reference, hex, told};
 use serde_json::Value;
 use testbed_subunit::v2::{Corrupt, FieldError, Item, Items, PARSER_ID};
 
@@ -148,10 +148,6 @@ fn expected_differences() {
     for (((name, _, read, there), stream), theirs) in streams.iter().zip(&bytes).zip(&theirs) {
         assert_eq!((packets(theirs).len(), ours(stream).len()), (*read, *there), "{name}: {theirs}");
     }
-}
-
-fn hex(digits: &str) -> Vec<u8> {
-    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
 }
 
 /// CRC-32 as zlib has it, bit by bit (RFC 1952, section 8).

@@ -9,15 +9,15 @@ use testbed_subunit::{Draft, Records, Status, Summary, Timestamp};
 
 const TESTS: usize = 3_000;
 
-fn at(seconds: usize) -> Timestamp {
+pub(crate) fn at(seconds: usize) -> Timestamp {
     Timestamp::new(1_795_201_200 + seconds as u32, 45_000).unwrap()
 }
 
-fn stream(drafts: &[Draft<'_>]) -> Vec<u8> {
+pub(crate) fn stream(drafts: &[Draft<'_>]) -> Vec<u8> {
     drafts.iter().flat_map(|draft| packet(&draft.check().unwrap().to_owned())).collect()
 }
 
-fn folded(stream: &[u8]) -> (Vec<Record>, Summary) {
+pub(crate) fn folded(stream: &[u8]) -> (Vec<Record>, Summary) {
     let mut records = Records::new(Limits { bytes: usize::MAX, attachments: usize::MAX });
     let (mut all, mut summary) = (Vec::new(), Summary::default());
     for item in Items::new(stream) {
@@ -32,7 +32,7 @@ fn folded(stream: &[u8]) -> (Vec<Record>, Summary) {
 }
 
 /// A record as the reference tells it.
-fn told(record: &Record) -> Value {
+pub(crate) fn told(record: &Record) -> Value {
     let micros = |time: Option<Timestamp>| {
         time.map(|time| u64::from(time.seconds()) * 1_000_000 + u64::from(time.nanos() / 1000))
     };

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, also in what tests share")]
 
 mod damaged;
+mod filters;
 mod folds;
 mod generate;
 mod packets;

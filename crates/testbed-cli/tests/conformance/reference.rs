@@ -1,7 +1,7 @@
 //! The machine with python-subunit, and what is exchanged with it.
 
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use testbed::{Bed, Testbed};
 use testbed_subunit::EventRef;
@@ -25,11 +25,23 @@ impl Reference {
         Reference { folder, bed }
     }
 
+    /// The folder that both sides see.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Writes a file there.
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.folder.join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
     /// What the reference makes of some bytes.
     pub(crate) fn makes(&self, what: &str, given: &[u8]) -> Vec<u8> {
-        std::fs::write(self.folder.join("given"), given).unwrap();
+        self.write("given", given);
         let call = format!("cd /exchange && python3 reference.py {what} given made");
-        self.bed["python"].succeed(&call).unwrap();
+        self.bed["python"].succeed(&call).unwrap_or_else(|unmet| panic!("{unmet}"));
         std::fs::read(self.folder.join("made")).unwrap()
     }
 
@@ -51,6 +63,11 @@ impl Drop for Reference {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+/// The bytes of a string of hexadecimal digits.
+pub(crate) fn hex(digits: &str) -> Vec<u8> {
+    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
 }
 
 /// An event as the reference tells it, with the microseconds that it knows.

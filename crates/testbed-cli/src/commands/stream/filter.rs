@@ -14,6 +14,7 @@ use testbed_subunit::{Status, v2};
 ///
 /// A test's events come out together when its outcome is known, with their routes, times and tags as they were.
 #[derive(Debug, clap::Args)]
+#[command(args_override_self = true)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     through: Through,
@@ -31,6 +32,9 @@ pub(crate) struct Arguments {
     /// No tests that this regular expression is found in. May be repeated.
     #[arg(long, value_name = "REGEX", value_parser = pattern)]
     without: Vec<BytesRegex>,
+    /// What is no packet: so it is, unless said.
+    #[arg(long, overrides_with = "no_passthrough")]
+    passthrough: bool,
     /// A file with ids, one a line, of tests that are known to fail: their failures are expected, their successes are
     /// not. May be repeated.
     #[arg(long, value_name = "FILE")]
@@ -92,9 +96,7 @@ struct Statuses {
 
 impl Statuses {
     fn rules(&self) -> Rules {
-        if self.only_genuine_failures {
-            return Rules::only_failures();
-        }
+        let all = if self.only_genuine_failures { Rules::only_failures() } else { Rules::new() };
         let dropped = [
             (Status::Success, !self.success && !self.all),
             (Status::XFail, !self.xfail && !self.all),
@@ -105,7 +107,7 @@ impl Statuses {
             (Status::Exists, self.no_exists),
         ];
         let dropped = dropped.into_iter().filter(|(_, is_dropped)| *is_dropped);
-        dropped.fold(Rules::new(), |rules, (status, _)| rules.without_status(status))
+        dropped.fold(all, |rules, (status, _)| rules.without_status(status))
     }
 }
 
