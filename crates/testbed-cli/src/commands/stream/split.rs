@@ -126,12 +126,16 @@ impl Sink for Parts<'_> {
     }
 }
 
-/// A route's step as the name of a file: what could lead elsewhere, or be `none`, is written as `%` and its number.
+/// A route's step as the name of a file: what could lead elsewhere, or be `none`, is written as `%` and its bytes.
 fn file_name(step: &str) -> String {
     let mut name = String::new();
     for char in step.chars() {
         let plain = char.is_alphanumeric() || matches!(char, '-' | '_') || (char == '.' && !name.is_empty());
-        if plain { name.push(char) } else { name.push_str(&format!("%{:02X}", u32::from(char))) }
+        if plain {
+            name.push(char);
+        } else {
+            name.extend(char.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("%{byte:02X}")));
+        }
     }
     match name.as_str() {
         "none" | "" => format!("%{name}"),
@@ -147,5 +151,10 @@ mod tests {
     fn no_step_leads_out_of_the_folder() {
         let names = ["..", "a\\b", "none", "", ".x", "worker-1", "\u{1b}[2J"].map(file_name);
         assert_eq!(names, ["%2E.", "a%5Cb", "%none", "%", "%2Ex", "worker-1", "%1B%5B2J"]);
+    }
+
+    #[test]
+    fn no_two_steps_share_a_file() {
+        assert_ne!(file_name("\u{1f600}"), file_name("\u{1f}600"));
     }
 }
