@@ -115,6 +115,21 @@ fn a_file_is_followed_as_it_grows() {
 }
 
 #[test]
+fn a_false_start_holds_a_file_that_grows_up_until_it_has_stalled() {
+    let folder = Folder::new();
+    let path =
+        folder.write("run", &[b"x", CLAIM, &stream(&[Draft::test("first", Status::Success)])].concat());
+    let mut child = command(&["show", "--follow", "--stall", "300ms", &path]).spawn().unwrap();
+    let mut line = String::new();
+    // Blocks for ever if the file is taken for one that nobody writes to.
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line.trim(), "ok first");
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT)
+        .unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
 fn on_a_terminal_what_runs_is_redrawn_in_place() {
     use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;

@@ -72,7 +72,7 @@ impl Arguments {
         let sinks: Vec<_> =
             sources.iter().map(|(code, _)| RefCell::new(Leaf::new(code.clone(), &packets))).collect();
         let inputs = sources.into_iter().zip(&sinks).map(|((_, source), sink)| {
-            let feed = Packets::of(&source, passing.patience, passing.noise, sink, out.clone());
+            let feed = Packets::new(source.is_live(), passing.patience, passing.noise, sink, out.clone());
             Input { source, feed }
         });
         passing.read_all(inputs.collect(), &packets, &mut |_| Ok(None))?;

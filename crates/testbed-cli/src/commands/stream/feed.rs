@@ -1,6 +1,6 @@
 //! Bytes that become events.
 
-use super::input::{Feed, PIECE, Source};
+use super::input::{Feed, PIECE};
 use super::output::Out;
 use crate::failure::Failure;
 use std::cell::RefCell;
@@ -52,22 +52,22 @@ pub(super) struct Packets<'a, S> {
     out: Out,
 }
 
-/// A file is there as a whole, so that nothing in it is waited for.
+/// A file that nobody writes to is there as a whole, so that nothing in it is waited for.
 enum Either {
     File(Decoder),
     Live(Live),
 }
 
 impl<'a, S: Take> Packets<'a, S> {
-    /// Reads what `source` has. Where the sink fails, it is because of `out`.
-    pub(super) fn of(
-        source: &Source,
+    /// Reads packets of a source that is live or not. Where the sink fails, it is because of `out`.
+    pub(super) fn new(
+        is_live: bool,
         patience: Patience,
         noise: Noise,
         sink: &'a RefCell<S>,
         out: Out,
     ) -> Packets<'a, S> {
-        let decoder = match source.is_live() {
+        let decoder = match is_live {
             true => Either::Live(Live::new(patience)),
             false => Either::File(Decoder::new()),
         };

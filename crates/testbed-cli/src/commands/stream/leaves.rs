@@ -44,7 +44,7 @@ impl Leaves {
 
     fn pass(self, source: Source) -> Result<(), Failure> {
         let (leaves, out) = (RefCell::new(self), Out::stderr()?);
-        let feed = Packets::of(&source, Patience::default(), Noise::Drop, &leaves, out);
+        let feed = Packets::new(source.is_live(), Patience::default(), Noise::Drop, &leaves, out);
         read(vec![Input { source, feed }], false, &mut || Ok(None))
     }
 }

@@ -145,7 +145,8 @@ impl Passing {
     ) -> Result<(), Failure> {
         let shared = RefCell::new(sink);
         for source in sources {
-            let feed = Packets::of(&source, self.patience, self.noise, &shared, self.out.clone());
+            let is_live = self.follow || source.is_live();
+            let feed = Packets::new(is_live, self.patience, self.noise, &shared, self.out.clone());
             self.read_all(vec![Input { source, feed }], &shared, idle)?;
         }
         self.finish(&shared)
