@@ -67,12 +67,6 @@ impl Rules {
         Self { dropped: self.dropped | 1 << status.code(), ..self }
     }
 
-    /// Tests that come to `status` again, if they were left out.
-    #[must_use]
-    pub fn with_status(self, status: Status) -> Self {
-        Self { dropped: self.dropped & !(1 << status.code()), ..self }
-    }
-
     /// Whether events of no test are kept: files of the whole run, and output between packets.
     #[must_use]
     pub fn outside(self, outside: bool) -> Self {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use testbed_subunit::record::{Record, Records};
+use testbed_subunit::record::Record;
 use testbed_subunit::stream::{Filter, Rules, Sink};
 use testbed_subunit::{Draft, Event, Status};
 
@@ -30,10 +30,7 @@ fn told(events: &[Event]) -> Vec<String> {
 }
 
 fn records(events: &[Event]) -> Vec<Record> {
-    let mut records = Records::default();
-    let mut done: Vec<Record> = events.iter().filter_map(|event| records.event(event.as_ref())).collect();
-    done.extend(records.finish().unfinished);
-    done
+    crate::records::records(events.iter().map(|event| event.as_ref().draft()))
 }
 
 /// Every status, with a test before it that goes on.
@@ -68,12 +65,12 @@ fn only_failures() {
 }
 
 #[test]
-fn each_status_can_be_left_out_and_taken_in_again() {
+fn each_status_can_be_left_out() {
     for status in Status::ALL {
-        let rules = Rules::only_failures().with_status(status).outside(true);
-        assert!(told(&filtered(rules, &run())).contains(&format!("{status} {status}")));
+        let one = format!("{status} {status}");
         let without = filtered(Rules::new().without_status(status), &run());
         assert_eq!(without.len(), run().len() - if status == Status::InProgress { 3 } else { 2 });
+        assert!(told(&run()).contains(&one) && !told(&without).contains(&one));
     }
 }
 

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 use testbed_subunit::read::{self, Format};
 use testbed_subunit::{Event, EventError, EventRef, Records, Sink, Status, Summary};
 
+use crate::records::records;
+
 mod gotest;
 mod junit;
 mod libtest;
@@ -30,16 +32,13 @@ fn in_pieces(format: Format, stream: &[u8], size: usize) -> Vec<Event> {
 
 /// Each test that ended: its id, its status and its reason. `-` are tests that never did.
 fn outcomes(events: &[Event]) -> Vec<String> {
-    let mut records = Records::default();
-    let ended: Vec<_> = events.iter().filter_map(|event| records.event(event.as_ref())).collect();
-    let rest = records.finish().unfinished;
     let shown = |record: &testbed_subunit::Record| {
         let status = record.status.filter(|status| status.is_final()).map_or("-", Status::as_str);
         let tags: String = record.tags.iter().map(|tag| format!(" @{tag}")).collect();
         let reason = record.reason().map_or(String::new(), |reason| format!(": {reason}"));
         format!("{status} {}{tags}{reason}", record.id)
     };
-    ended.iter().chain(&rest).map(shown).collect()
+    records(events.iter().map(|event| event.as_ref().draft())).iter().map(shown).collect()
 }
 
 /// The file of a test, its pieces joined. An empty id is no test.

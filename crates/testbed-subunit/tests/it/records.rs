@@ -14,14 +14,21 @@ fn at(seconds: u32) -> Timestamp {
 }
 
 /// All records of the drafts' events, and what is left.
-fn folded(drafts: &[Draft<'_>]) -> (Vec<Record>, Rest) {
+fn folded<'a>(drafts: impl IntoIterator<Item = Draft<'a>>) -> (Vec<Record>, Rest) {
     let mut records = Records::default();
-    let done = drafts.iter().filter_map(|draft| records.event(draft.check().unwrap())).collect();
+    let done = drafts.into_iter().filter_map(|draft| records.event(draft.check().unwrap())).collect();
     (done, records.finish())
 }
 
+/// All records of the drafts' events, at last those that never ended.
+pub(crate) fn records<'a>(drafts: impl IntoIterator<Item = Draft<'a>>) -> Vec<Record> {
+    let (mut all, rest) = folded(drafts);
+    all.extend(rest.unfinished);
+    all
+}
+
 fn summed(drafts: &[Draft<'_>]) -> Summary {
-    let (done, rest) = folded(drafts);
+    let (done, rest) = folded(drafts.iter().copied());
     let mut summary = Summary::default();
     done.iter().for_each(|record| summary.add(record));
     summary.add_rest(&rest);
@@ -34,7 +41,7 @@ fn text(record: &Record, name: &str) -> String {
 
 #[test]
 fn a_test_from_start_to_end() {
-    let (done, rest) = folded(&[
+    let (done, rest) = folded([
         Draft::test("t", Status::InProgress).at(at(10)).tags(&["worker-0"]),
         Draft::new().id("t").file("stdout", b"one "),
         Draft::new().id("t").file("log", b"x").mime("text/plain").eof(true).at(at(11)),
@@ -54,7 +61,7 @@ fn a_test_from_start_to_end() {
 
 #[test]
 fn one_id_on_two_routes_is_two_tests() {
-    let (done, rest) = folded(&[
+    let (done, rest) = folded([
         Draft::test("t", Status::InProgress).route("0"),
         Draft::test("t", Status::InProgress).route("1"),
         Draft::test("t", Status::InProgress),
@@ -68,7 +75,7 @@ fn one_id_on_two_routes_is_two_tests() {
 
 #[test]
 fn after_its_end_an_id_begins_again() {
-    let (done, _) = folded(&[
+    let (done, _) = folded([
         Draft::test("t", Status::Exists),
         Draft::test("t", Status::Fail).file("stdout", b"first"),
         Draft::test("t", Status::Success).file("stdout", b"second"),
@@ -80,7 +87,7 @@ fn after_its_end_an_id_begins_again() {
 
 #[test]
 fn after_its_end_a_file_begins_again() {
-    let (done, _) = folded(&[
+    let (done, _) = folded([
         Draft::new().id("t").file("f", b"1").eof(true),
         Draft::new().id("t").file("f", b"2").eof(true),
         Draft::test("t", Status::Success),
@@ -91,7 +98,7 @@ fn after_its_end_a_file_begins_again() {
 
 #[test]
 fn a_clock_that_goes_back_takes_no_time_and_is_told() {
-    let (done, _) = folded(&[
+    let (done, _) = folded([
         Draft::test("t", Status::InProgress).at(at(20)),
         Draft::test("t", Status::Success).at(at(10)),
     ]);
@@ -100,7 +107,7 @@ fn a_clock_that_goes_back_takes_no_time_and_is_told() {
 
 #[test]
 fn files_of_no_test_are_kept_by_route() {
-    let (_, rest) = folded(&[
+    let (_, rest) = folded([
         Draft::output("stdout", b"a").route("0"),
         Draft::output("stdout", b"b"),
         Draft::output("stdout", b"c").route("0"),
@@ -167,7 +174,7 @@ fn only_so_many_of_the_longest() {
     let ids: Vec<String> = (0..20).map(|n| format!("t{n}")).collect();
     let mut summary = Summary::new(3);
     for (id, took) in ids.iter().zip([3, 9, 1, 7, 5, 8, 2].into_iter().cycle()) {
-        let (done, _) = folded(&[
+        let (done, _) = folded([
             Draft::test(id, Status::InProgress).at(at(0)),
             Draft::test(id, Status::Success).at(at(took)),
         ]);

@@ -3,18 +3,11 @@
 use proptest::prelude::*;
 use roxmltree::{Document, Node};
 use serde_json::{Value, json};
-use testbed_subunit::record::{Record, Records};
+use testbed_subunit::record::Record;
 use testbed_subunit::{Draft, Event, Status, Timestamp, json, junit, tap};
 
 use crate::arbitrary;
-
-fn records<'a>(events: impl IntoIterator<Item = Draft<'a>>) -> Vec<Record> {
-    let mut records = Records::default();
-    let mut all: Vec<_> =
-        events.into_iter().filter_map(|draft| records.event(draft.check().unwrap())).collect();
-    all.extend(records.finish().unfinished);
-    all
-}
+use crate::records::records;
 
 fn as_junit(records: &[Record]) -> String {
     let of_testbed = |record: &Record| record.tags.contains("testbed");

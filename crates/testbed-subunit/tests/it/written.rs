@@ -5,18 +5,11 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use testbed_subunit::folder::Folder;
 use testbed_subunit::read::Format;
-use testbed_subunit::record::{Record, Records};
+use testbed_subunit::record::Record;
 use testbed_subunit::{Draft, Event, EventRef, Status, Timestamp, csv, github, tap};
 
 use crate::arbitrary;
-
-fn records<'a>(events: impl IntoIterator<Item = Draft<'a>>) -> Vec<Record> {
-    let mut records = Records::default();
-    let mut all: Vec<_> =
-        events.into_iter().filter_map(|draft| records.event(draft.check().unwrap())).collect();
-    all.extend(records.finish().unfinished);
-    all
-}
+use crate::records::records;
 
 fn as_csv(records: &[Record]) -> String {
     let mut table = csv::Writer::new(Vec::new()).unwrap();
