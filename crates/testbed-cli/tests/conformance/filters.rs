@@ -25,10 +25,10 @@ fn filtered(reference: &Reference, calls: &[Call]) -> Vec<(Vec<u8>, Vec<u8>)> {
         .collect();
     let theirs = reference.makes_of_each("filter", &cases);
     let written = calls.iter().zip(&theirs).map(|((arguments, stream), theirs)| {
-        let file = reference.write("case", stream);
+        let file = reference.folder().write("case", stream);
         let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
         let output = command.args(["stream", "filter"]).args(arguments).arg(file);
-        let output = output.current_dir(reference.folder()).output().unwrap();
+        let output = output.current_dir(reference.folder().path()).output().unwrap();
         assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?}: {output:?}");
         (output.stdout, hex(theirs.as_str().unwrap()))
     });
@@ -142,7 +142,7 @@ fn both_keep_the_same_tests() {
     let groups = ["pkg.group_", "new.group_", "pkg.g_", "new.g_"];
     let known: String =
         groups.iter().flat_map(|start| (0..3).map(move |group| ids(&format!("{start}{group}")))).collect();
-    reference.write(KNOWN, known.as_bytes());
+    reference.folder().write(KNOWN, known.as_bytes());
     let written = filtered(&reference, &calls);
     let mut kept = 0;
     for ((arguments, stream), (ours, theirs)) in calls.iter().zip(&written) {
@@ -216,7 +216,7 @@ fn expected_differences() {
         ((vec!["--no-passthrough"], of_run), &[], &["- false - -"]),
     ];
     let reference = Reference::up();
-    reference.write(KNOWN, b"a\n");
+    reference.folder().write(KNOWN, b"a\n");
     let calls: Vec<Call> = cases.iter().map(|(call, ..)| call.clone()).collect();
     for (((arguments, _), they, we), (ours, theirs)) in cases.iter().zip(filtered(&reference, &calls)) {
         assert_eq!(last(&theirs), *they, "they: {arguments:?}");

@@ -1,48 +1,39 @@
 //! The machine with python-subunit, and what is exchanged with it.
 
+use crate::folder::Folder;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use testbed::{Bed, Testbed};
 use testbed_subunit::EventRef;
 
 /// A machine with python-subunit and testtools, and a folder that both sides see.
 pub(crate) struct Reference {
-    folder: PathBuf,
+    folder: Folder,
     bed: Bed,
 }
 
 impl Reference {
     pub(crate) fn up() -> Reference {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("conformance-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("testbed.toml"), include_str!("testbed.toml")).unwrap();
-        std::fs::write(folder.join("reference.py"), include_str!("reference.py")).unwrap();
-        let bed =
-            Testbed::load(&folder).unwrap().up().unwrap_or_else(|fault| panic!("{fault}\n{:?}", fault.hint));
+        let folder = Folder::empty();
+        folder.write("testbed.toml", include_str!("testbed.toml"));
+        folder.write("reference.py", include_str!("reference.py"));
+        let bed = Testbed::load(folder.path())
+            .unwrap()
+            .up()
+            .unwrap_or_else(|fault| panic!("{fault}\n{:?}", fault.hint));
         Reference { folder, bed }
     }
 
     /// The folder that both sides see.
-    pub(crate) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Folder {
         &self.folder
-    }
-
-    /// Writes a file there.
-    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
-        let path = self.folder.join(name);
-        std::fs::write(&path, bytes).unwrap();
-        path
     }
 
     /// What the reference makes of some bytes.
     pub(crate) fn makes(&self, what: &str, given: &[u8]) -> Vec<u8> {
-        self.write("given", given);
+        self.folder.write("given", given);
         let call = format!("cd /exchange && python3 reference.py {what} given made");
         self.bed["python"].succeed(&call).unwrap_or_else(|unmet| panic!("{unmet}"));
-        std::fs::read(self.folder.join("made")).unwrap()
+        std::fs::read(self.folder.path().join("made")).unwrap()
     }
 
     /// What the reference makes of each of some streams.
@@ -56,12 +47,6 @@ impl Reference {
         let values: Vec<Value> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(values.len(), streams.len());
         values
-    }
-}
-
-impl Drop for Reference {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 

@@ -1,14 +1,9 @@
 //! Calls of the command on testbeds of their own.
 
-use std::path::{Path, PathBuf};
+pub(crate) use crate::folder::Folder;
 use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A folder with a testbed in it, gone with the value.
-pub(crate) struct Folder {
-    path: PathBuf,
-}
-
+/// A folder with a testbed in it.
 impl Folder {
     /// With this `testbed.toml`.
     pub(crate) fn with(text: &str) -> Folder {
@@ -17,44 +12,20 @@ impl Folder {
         folder
     }
 
-    pub(crate) fn empty() -> Folder {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("bed-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        Folder { path }
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    pub(crate) fn write(&self, name: &str, text: &str) {
-        let path = self.path.join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    }
-
     pub(crate) fn read(&self, name: &str) -> String {
-        std::fs::read_to_string(self.path.join(name)).unwrap()
+        std::fs::read_to_string(self.path().join(name)).unwrap()
     }
 
     /// The command, about to be called in the folder.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
-        command.args(arguments).current_dir(&self.path).stdin(Stdio::null()).env("NO_COLOR", "1");
+        command.args(arguments).current_dir(self.path()).stdin(Stdio::null()).env("NO_COLOR", "1");
         command
     }
 
     /// Calls the command in the folder.
     pub(crate) fn call(&self, arguments: &[&str]) -> Called {
         Called::from(self.command(arguments).output().unwrap())
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.path);
     }
 }
 

@@ -78,7 +78,7 @@ fn output_that_cannot_be_written_is_told() {
 fn a_layer_that_does_not_fit_is_told_and_not_kept() {
     let image = "image = 'i'\n[images.i]\nfiles = { '/etc/big' = { source = 'big' } }";
     let folder = Folder::with(&file("70.01", image));
-    folder.write("big", &"x".repeat(200_000));
+    folder.write("big", "x".repeat(200_000));
     for command in ["run", "up"] {
         for what in ["space", "inodes"] {
             let called = call(&folder, what, "TESTBED_CACHE", "70.01", &[command]);

@@ -1,6 +1,9 @@
 //! The command as its users call it, on real machines.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, also in what tests share")]
 
+#[path = "../folder/mod.rs"]
+mod folder;
+
 mod begun;
 mod call;
 mod commands;

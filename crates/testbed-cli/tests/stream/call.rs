@@ -1,9 +1,8 @@
 //! Calls of `testbed stream`, and streams to call it with.
 
+pub(crate) use crate::folder::Folder;
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use testbed_subunit::v2::{self, Item, Items};
 use testbed_subunit::{Draft, Event, Status, Timestamp};
 
@@ -62,31 +61,10 @@ pub(crate) fn wait(child: Child) -> Called {
     Called { code: output.status.code(), stdout: output.stdout, stderr }
 }
 
-/// A folder that goes with its owner.
-pub(crate) struct Folder(pub(crate) PathBuf);
-
 impl Folder {
-    pub(crate) fn new() -> Folder {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("stream-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        Folder(path)
-    }
-
-    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> String {
-        std::fs::write(self.0.join(name), bytes).unwrap();
-        self.path(name)
-    }
-
-    pub(crate) fn path(&self, name: &str) -> String {
-        self.0.join(name).to_str().unwrap().to_owned()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+    /// The path of what is called so in it.
+    pub(crate) fn named(&self, name: &str) -> String {
+        self.path().join(name).to_str().unwrap().to_owned()
     }
 }
 

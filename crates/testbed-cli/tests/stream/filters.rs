@@ -16,12 +16,12 @@ fn filtered(arguments: &[&str]) -> Vec<String> {
 
 #[test]
 fn cat_joins_files_and_makes_events_of_all_that_is_in_them() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let one = stream(&[Draft::test("one", Status::Exists)]);
     let mut bad = one.clone();
     *bad.last_mut().unwrap() ^= 1;
-    let first = folder.write("1", &[&one[..], b"text \xc3\xb3 between\n"].concat());
-    let second = folder.write("2", &[&one[..], &bad, &one].concat());
+    let first = folder.write("1", [&one[..], b"text \xc3\xb3 between\n"].concat());
+    let second = folder.write("2", [&one[..], &bad, &one].concat());
     let called = call(&["cat", &first, "-", &second], b"from the pipe\n");
     assert_eq!((called.code, called.stderr.as_str()), (Some(0), ""));
     let seen: Vec<_> = called.events();
@@ -35,10 +35,10 @@ fn cat_joins_files_and_makes_events_of_all_that_is_in_them() {
         .collect();
     let parser = testbed_subunit::v2::PARSER_ID;
     assert_eq!(shown, ["one", "text ó between\n", "from the pipe\n", "one", parser, parser, "one"]);
-    let (inside, there) = (folder.path("."), ["cat", "--no-passthrough", "1", "-o", "out", "-C"]);
+    let (inside, there) = (folder.named("."), ["cat", "--no-passthrough", "1", "-o", "out", "-C"]);
     let quiet = call(&[&there[..], &[&inside]].concat(), b"");
     assert_eq!((quiet.code, quiet.stdout.len()), (Some(0), 0));
-    assert_eq!(events(&std::fs::read(folder.path("out")).unwrap()).len(), 1);
+    assert_eq!(events(&std::fs::read(folder.named("out")).unwrap()).len(), 1);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn filter_changes_nothing_of_what_it_keeps() {
 
 #[test]
 fn filter_knows_what_fails() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let known = folder.write("known", b"pkg.fail\n\n  pkg.pass\n");
     let called = call(&["filter", "--all", "--fixup-expected-failures", &known], &mixed());
     let statuses = |id: &str| {
@@ -109,11 +109,11 @@ fn tags_are_added_and_taken_away() {
 
 #[test]
 fn combined_streams_keep_where_they_are_from_and_are_split_again() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let test =
         |id, route: Option<&'static str>| stream(&[Draft::test(id, Status::Success).at(at(1)).route(route)]);
-    let one = folder.write("one", &test("a", None));
-    let two = folder.write("two", &test("b", Some("0")));
+    let one = folder.write("one", test("a", None));
+    let two = folder.write("two", test("b", Some("0")));
     let called = call(&["combine", &one, &format!("w={two}"), "-"], &test("c", Some("0/1")));
     assert_eq!(called.code, Some(0), "{called:?}");
     let mut seen: Vec<(String, String)> = called
@@ -125,7 +125,7 @@ fn combined_streams_keep_where_they_are_from_and_are_split_again() {
     let pair = |id: &str, route: &str| (id.to_owned(), route.to_owned());
     assert_eq!(seen, [pair("a", "0"), pair("b", "w/0"), pair("c", "1/0/1")]);
 
-    let parts = folder.path("parts");
+    let parts = folder.named("parts");
     let routeless = [&called.stdout[..], &test("d", None), &test("e", Some("../x"))].concat();
     let called = call(&["split", "-d", &parts], &routeless);
     assert_eq!(called.code, Some(0), "{called:?}");
@@ -148,8 +148,8 @@ fn combined_streams_keep_where_they_are_from_and_are_split_again() {
 
 #[test]
 fn commands_are_combined() {
-    let folder = Folder::new();
-    let one = folder.write("one", &stream(&[Draft::test("a", Status::Success)]));
+    let folder = Folder::empty();
+    let one = folder.write("one", stream(&[Draft::test("a", Status::Success)]));
     let cat = format!("x=cat {one}");
     let called = call(&["combine", "-c", &cat, "-c", &format!("cat {one}; echo done; exit 3")], b"");
     assert_eq!(called.code, Some(1), "{called:?}");

@@ -50,7 +50,7 @@ fn a_false_start_holds_a_pipe_up_until_it_has_stalled() {
     drop(stdin);
     assert_eq!(wait(child).code, Some(0));
     // A file is there as a whole: the stall deadline means nothing to it.
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let file = folder.write("false", &input);
     let called = call(&["ls", "--no-passthrough", "--stall", "1h", &file], b"");
     assert_eq!(called.text(), "t\n");
@@ -58,8 +58,8 @@ fn a_false_start_holds_a_pipe_up_until_it_has_stalled() {
 
 #[test]
 fn several_inputs_are_read_at_once() {
-    let folder = Folder::new();
-    let slow = folder.path("slow");
+    let folder = Folder::empty();
+    let slow = folder.named("slow");
     rustix::fs::mknodat(rustix::fs::CWD, &*slow, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
     let mut child = command(&["combine", &slow, "-"]).spawn().unwrap();
     // Opened for reading, too, so that it has no end until this is closed.
@@ -90,8 +90,8 @@ fn what_runs_is_shown_with_how_long_it_has_been_running() {
 
 #[test]
 fn a_file_is_followed_as_it_grows() {
-    let folder = Folder::new();
-    let path = folder.write("run", &stream(&[Draft::test("first", Status::Success)]));
+    let folder = Folder::empty();
+    let path = folder.write("run", stream(&[Draft::test("first", Status::Success)]));
     let mut child = command(&["show", "--follow", &path]).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap());
     let mut next = || {
@@ -116,9 +116,8 @@ fn a_file_is_followed_as_it_grows() {
 
 #[test]
 fn a_false_start_holds_a_file_that_grows_up_until_it_has_stalled() {
-    let folder = Folder::new();
-    let path =
-        folder.write("run", &[b"x", CLAIM, &stream(&[Draft::test("first", Status::Success)])].concat());
+    let folder = Folder::empty();
+    let path = folder.write("run", [b"x", CLAIM, &stream(&[Draft::test("first", Status::Success)])].concat());
     let mut child = command(&["show", "--follow", "--stall", "300ms", &path]).spawn().unwrap();
     let mut line = String::new();
     // Blocks for ever if the file is taken for one that nobody writes to.

@@ -67,11 +67,11 @@ fn tests_are_counted() {
 
 #[test]
 fn streams_are_forwarded_past_a_report() {
-    let folder = Folder::new();
-    let called = call(&["stats", "-f", "-o", &folder.path("stats")], &mixed());
+    let folder = Folder::empty();
+    let called = call(&["stats", "-f", "-o", &folder.named("stats")], &mixed());
     assert_eq!(called.code, Some(1));
     assert_eq!(called.stdout, call(&["cat"], &mixed()).stdout);
-    assert!(std::fs::read_to_string(folder.path("stats")).unwrap().starts_with("Total tests:"));
+    assert!(std::fs::read_to_string(folder.named("stats")).unwrap().starts_with("Total tests:"));
     let called = call(&["ls", "--forward"], &passed());
     assert_eq!((called.events().len(), called.stderr.as_str()), (3, "t\ns\nx\n"));
 }
@@ -94,9 +94,9 @@ fn a_stream_is_shown() {
 
 #[test]
 fn a_command_is_told_what_came_of_it() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let script = "cat > \"$1\"; echo \"$2\" \"$TESTBED_STREAM_RESULT\" \"$TESTBED_STREAM_FAILED\" >> \"$1\"";
-    let told = folder.path("told");
+    let told = folder.named("told");
     let called = call(&["notify", "--forward", "--", "sh", "-c", script, "sh", &told, "{}"], &mixed());
     assert_eq!((called.code, called.events().len()), (Some(1), 18), "{called:?}");
     let told = std::fs::read_to_string(told).unwrap();
@@ -122,8 +122,8 @@ fn streams_become_other_formats() {
     let github = call(&["to-github"], &mixed());
     let errors: Vec<&str> = github.text().lines().filter(|line| line.starts_with("::error ")).collect();
     assert_eq!((github.code, errors.len()), (Some(1), 3), "{github:?}");
-    let folder = Folder::new();
-    let input = folder.write("nightly.subunit", &mixed());
+    let folder = Folder::empty();
+    let input = folder.write("nightly.subunit", mixed());
     let junit = call(&["to-junit", &input], b"");
     let xml = roxmltree::Document::parse(junit.text()).unwrap();
     let suite = xml.descendants().find(|node| node.has_tag_name("testsuite")).unwrap();
@@ -132,11 +132,11 @@ fn streams_become_other_formats() {
 
 #[test]
 fn other_formats_become_streams() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let tap = folder.write("a.tap", b"1..2\nok 1 - a\nnot ok 2 - b\n");
-    let called = call(&["from-tap", &tap, "-o", &folder.path("out")], b"");
+    let called = call(&["from-tap", &tap, "-o", &folder.named("out")], b"");
     assert_eq!(called.code, Some(1), "{called:?}");
-    let seen = events(&std::fs::read(folder.path("out")).unwrap());
+    let seen = events(&std::fs::read(folder.named("out")).unwrap());
     let statuses: Vec<_> = seen.iter().filter_map(|event| event.as_ref().status()).collect();
     assert!(statuses.contains(&Status::Success) && statuses.contains(&Status::Fail), "{seen:?}");
     let called = call(&["from-tap", "--timestamps"], b"1..1\nok 1 - a\n");
@@ -193,7 +193,7 @@ fn each_format_is_read_by_its_name() {
 
 #[test]
 fn attachments_become_files_and_none_leads_out() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let test = |id| Draft::test(id, Status::Fail).file("stdout", b"boom\n").eof(true);
     let core = vec![b'x'; 5_000_000];
     let mut input = stream(&[test("../../evil"), test("/etc/passwd"), test("good")]);
@@ -201,7 +201,7 @@ fn attachments_become_files_and_none_leads_out() {
         testbed_subunit::v2::encode(&event, &mut input);
     }
     // A name that leads elsewhere is not followed, whoever put it there.
-    let made = folder.path("made");
+    let made = folder.named("made");
     std::fs::create_dir_all(format!("{made}/good")).unwrap();
     let outside = folder.write("outside", b"as it was");
     std::os::unix::fs::symlink(&outside, format!("{made}/good/stdout")).unwrap();
@@ -217,5 +217,5 @@ fn attachments_become_files_and_none_leads_out() {
         serde_json::from_slice(&std::fs::read(format!("{made}/good/test.json")).unwrap()).unwrap();
     assert_eq!((&json["id"], &json["status"]), (&"good".into(), &"fail".into()));
     let count = |path: &str| std::fs::read_dir(path).unwrap().count();
-    assert_eq!((count(&made), std::fs::read_dir(&folder.0).unwrap().count()), (4, 2));
+    assert_eq!((count(&made), std::fs::read_dir(folder.path()).unwrap().count()), (4, 2));
 }

@@ -30,7 +30,7 @@ fn each_status() {
 
 #[test]
 fn files_are_attached() {
-    let folder = Folder::new();
+    let folder = Folder::empty();
     let small = folder.write("small.log", b"boom\n");
     let events = emitted(&["--fail", "t", "--attach-file", &small, "--mimetype", "text/plain"], b"");
     let [event] = &events[..] else { panic!("{events:?}") };
