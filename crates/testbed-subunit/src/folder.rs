@@ -44,13 +44,14 @@
 
 mod component;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Write as _;
+
+use serde::Serialize;
 
 use self::component::{ATTACHMENT, component};
-use crate::event::EventRef;
-use crate::json::put_string;
+use crate::event::{EventRef, Status, Timestamp};
+use crate::json;
 use crate::record::{Limits, Record, Records};
 
 /// Tests of which is known how often they have run.
@@ -177,38 +178,45 @@ fn numbered(before: u32) -> String {
 }
 
 /// What is known of a test when it has ended.
+#[derive(Serialize)]
+struct About<'a> {
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<&'a str>,
+    status: &'a str,
+    #[serde(serialize_with = "json::time", skip_serializing_if = "Option::is_none")]
+    start: Option<Timestamp>,
+    #[serde(serialize_with = "json::time", skip_serializing_if = "Option::is_none")]
+    stop: Option<Timestamp>,
+    tags: &'a BTreeSet<Box<str>>,
+    files: Vec<File<'a>>,
+}
+
+#[derive(Serialize)]
+struct File<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mime: Option<&'a str>,
+    bytes: u64,
+}
+
 fn about(record: &Record) -> Vec<u8> {
-    let mut out = b"{\"id\":".to_vec();
-    put_string(&record.id, &mut out);
-    let status = record.status.filter(|status| status.is_final()).map_or("unfinished", crate::Status::as_str);
-    let texts = [
-        ("route", record.route.as_deref().map(str::to_owned)),
-        ("status", Some(status.to_owned())),
-        ("start", record.start.map(|time| time.to_string())),
-        ("stop", record.stop.map(|time| time.to_string())),
-    ];
-    for (key, text) in texts {
-        if let Some(text) = text {
-            // A vector takes all that is written to it.
-            let _ = write!(out, ",\"{key}\":");
-            put_string(&text, &mut out);
-        }
-    }
-    out.extend_from_slice(b",\"tags\":[");
-    for (place, tag) in record.tags.iter().enumerate() {
-        out.extend_from_slice(if place == 0 { b"" } else { b"," });
-        put_string(tag, &mut out);
-    }
-    out.extend_from_slice(b"],\"files\":[");
-    for (place, file) in record.attachments.iter().enumerate() {
-        out.extend_from_slice(if place == 0 { b"{\"name\":" } else { b",{\"name\":" });
-        put_string(&file.name, &mut out);
-        if let Some(mime) = &file.mime {
-            out.extend_from_slice(b",\"mime\":");
-            put_string(mime, &mut out);
-        }
-        let _ = write!(out, ",\"bytes\":{}}}", file.kept.total());
-    }
-    out.extend_from_slice(b"]}\n");
+    let status = record.status.filter(|status| status.is_final());
+    let files = record.attachments.iter().map(|file| File {
+        name: &file.name,
+        mime: file.mime.as_deref(),
+        bytes: file.kept.total(),
+    });
+    let about = About {
+        id: &record.id,
+        route: record.route.as_deref(),
+        status: status.map_or("unfinished", Status::as_str),
+        start: record.start,
+        stop: record.stop,
+        tags: &record.tags,
+        files: files.collect(),
+    };
+    let mut out = Vec::new();
+    json::put(&about, &mut out);
     out
 }

@@ -30,119 +30,91 @@
 //! # Ok::<(), testbed_subunit::EventError>(())
 //! ```
 
-use std::io::Write as _;
+use serde::{Serialize, Serializer};
 
-use crate::event::{EventRef, FileRef};
+use crate::event::{EventRef, Tags, Timestamp};
+
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(serialize_with = "time", skip_serializing_if = "Option::is_none")]
+    time: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'a str>,
+    runnable: bool,
+    #[serde(serialize_with = "all", skip_serializing_if = "Tags::is_empty")]
+    tags: Tags<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<File<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mime: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    eof: bool,
+}
+
+#[derive(Serialize)]
+struct File<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base64: Option<String>,
+}
 
 /// Appends the line of `event` to `out`, its end included. The line holds no other line break.
 pub fn line(event: &EventRef<'_>, out: &mut Vec<u8>) {
-    out.push(b'{');
-    if let Some(time) = event.timestamp() {
-        out.extend_from_slice(b"\"time\":\"");
-        // A vector takes all that is written to it.
-        let _ = write!(out, "{time}");
-        out.extend_from_slice(b"\",");
-    }
-    let texts =
-        [("route", event.route()), ("id", event.id()), ("status", event.status().map(crate::Status::as_str))];
-    for (key, text) in texts {
-        if let Some(text) = text {
-            put_key(key, out);
-            put_string(text, out);
-            out.push(b',');
-        }
-    }
-    put_key("runnable", out);
-    out.extend_from_slice(if event.runnable() { b"true" } else { b"false" });
-    if !event.tags().is_empty() {
-        out.push(b',');
-        put_key("tags", out);
-        for (place, tag) in event.tags().iter().enumerate() {
-            out.push(if place == 0 { b'[' } else { b',' });
-            put_string(tag, out);
-        }
-        out.push(b']');
-    }
-    if let Some(file) = event.file() {
-        put_file(file, out);
-    }
-    if let Some(mime) = event.mime() {
-        out.push(b',');
-        put_key("mime", out);
-        put_string(mime, out);
-    }
-    if event.eof() {
-        out.extend_from_slice(b",\"eof\":true");
-    }
-    out.extend_from_slice(b"}\n");
+    let file = event.file().map(|file| {
+        let text = std::str::from_utf8(file.bytes).ok();
+        File { name: file.name, text, base64: text.is_none().then(|| base64(file.bytes)) }
+    });
+    let line = Line {
+        time: event.timestamp(),
+        route: event.route(),
+        id: event.id(),
+        status: event.status().map(crate::Status::as_str),
+        runnable: event.runnable(),
+        tags: event.tags(),
+        file,
+        mime: event.mime(),
+        eof: event.eof(),
+    };
+    put(&line, out);
 }
 
-fn put_file(file: FileRef<'_>, out: &mut Vec<u8>) {
-    out.push(b',');
-    put_key("file", out);
-    out.push(b'{');
-    put_key("name", out);
-    put_string(file.name, out);
-    out.push(b',');
-    match std::str::from_utf8(file.bytes) {
-        Ok(text) => {
-            put_key("text", out);
-            put_string(text, out);
-        }
-        Err(_) => {
-            put_key("base64", out);
-            out.push(b'"');
-            put_base64(file.bytes, out);
-            out.push(b'"');
-        }
-    }
-    out.push(b'}');
+/// Appends `value` and the end of its line. It has no keys but strings.
+pub(crate) fn put(value: &impl Serialize, out: &mut Vec<u8>) {
+    // A vector takes all that is written to it.
+    let _ = serde_json::to_writer(&mut *out, value);
+    out.push(b'\n');
 }
 
-fn put_key(key: &str, out: &mut Vec<u8>) {
-    out.push(b'"');
-    out.extend_from_slice(key.as_bytes());
-    out.extend_from_slice(b"\":");
+/// A time as RFC 3339 has it.
+pub(crate) fn time<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => serializer.collect_str(time),
+        None => serializer.serialize_none(),
+    }
 }
 
-/// Appends `text` as a string of JSON (RFC 8259 section 7).
-pub(crate) fn put_string(text: &str, out: &mut Vec<u8>) {
-    out.push(b'"');
-    let bytes = text.as_bytes();
-    let mut done = 0;
-    for (at, &byte) in bytes.iter().enumerate() {
-        let short = match byte {
-            b'"' => b'"',
-            b'\\' => b'\\',
-            b'\n' => b'n',
-            b'\r' => b'r',
-            b'\t' => b't',
-            0..0x20 | 0x7f => 0,
-            _ => continue,
-        };
-        out.extend_from_slice(&bytes[done..at]);
-        match short {
-            0 => {
-                let _ = write!(out, "\\u{byte:04x}");
-            }
-            short => out.extend_from_slice(&[b'\\', short]),
-        }
-        done = at + 1;
-    }
-    out.extend_from_slice(&bytes[done..]);
-    out.push(b'"');
+fn all<S: Serializer>(tags: &Tags<'_>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(tags.iter())
 }
 
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-fn put_base64(bytes: &[u8], out: &mut Vec<u8>) {
-    out.reserve(bytes.len().div_ceil(3) * 4);
+/// RFC 4648, section 4, padded.
+fn base64(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {
         let octet = |at: usize| u32::from(group.get(at).copied().unwrap_or(0));
         let bits = octet(0) << 16 | octet(1) << 8 | octet(2);
         for place in 0..4 {
             let digit = BASE64[(bits >> (18 - 6 * place) & 63) as usize];
-            out.push(if place <= group.len() { digit } else { b'=' });
+            out.push(if place <= group.len() { digit.into() } else { '=' });
         }
     }
+    out
 }
