@@ -79,7 +79,7 @@ impl Reporting {
             each(record)
         });
         self.pass(out, &mut records)?;
-        let mut rest = records.rest().clone();
+        let mut rest = records.into_rest();
         // They have been counted.
         rest.unfinished.clear();
         summary.add_rest(&rest);
