@@ -1,8 +1,9 @@
 //! What must hold of a stream of results.
 
+use testbed_subunit::folder::{Folder, Piece};
 use testbed_subunit::stream::{Code, Filter, Prefix, Rules};
 use testbed_subunit::v2::{self, Decoder, Forwarder, Item, Packet};
-use testbed_subunit::{Event, EventError, Records, Sink, Summary, json, junit, tap};
+use testbed_subunit::{Event, EventError, Records, Sink, Summary, csv, github, json, junit, tap};
 
 /// Its items are the stream, packets are written as they were read and forwarded as if they were written anew, a filter
 /// loses nothing that it keeps, and reports can be made of it.
@@ -46,11 +47,18 @@ fn forward(packet: &Packet<'_>) {
     assert_eq!(back.event, packet.event, "forwarded and back it differs");
 }
 
+/// A file of a folder stands in it.
+fn leads_nowhere_else(piece: Piece<'_>) {
+    let mut names = piece.path.split('/');
+    assert!(names.all(|name| !matches!(name, "" | "." | "..")), "{}", piece.path);
+}
+
 #[derive(Default)]
 struct Reports {
     records: Records,
     summary: Summary,
     lines: Vec<u8>,
+    folder: Folder,
     ended: Vec<testbed_subunit::Record>,
     events: Vec<Event>,
 }
@@ -70,6 +78,7 @@ impl Reports {
         }
         let told = item.events("noise", |event| {
             json::line(&event, &mut self.lines);
+            self.folder.event(event, leads_nowhere_else);
             self.events.push(event.to_owned());
             if let Some(record) = self.records.event(event) {
                 self.summary.add(&record);
@@ -80,6 +89,7 @@ impl Reports {
     }
 
     fn finish(mut self) {
+        self.folder.finish(leads_nowhere_else);
         // A rule that keeps all, but only when a test has ended.
         let mut filter = Filter::new(Rules::new().tests(|_| true), Vec::new());
         self.events.iter().for_each(|event| filter.event(event.as_ref()).expect("a vector takes all"));
@@ -94,9 +104,13 @@ impl Reports {
         self.summary.add_rest(&rest);
         let mut xml = junit::Writer::new(Vec::new(), "fuzz");
         let mut plain = tap::Writer::new(Vec::new()).expect("a vector takes all");
+        let mut table = csv::Writer::new(Vec::new()).expect("a vector takes all");
+        let mut commands = github::Writer::new(Vec::new());
         for record in self.ended.iter().chain(&rest.unfinished) {
             xml.add(record);
             plain.add(record).expect("a vector takes all");
+            table.add(record).expect("a vector takes all");
+            commands.add(record).expect("a vector takes all");
         }
         let xml = xml.finish().expect("a vector takes all");
         assert!(std::str::from_utf8(&xml).is_ok());

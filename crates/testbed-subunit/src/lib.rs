@@ -105,8 +105,8 @@
 //! # Other formats
 //!
 //! [`read`] makes events of what other tools print: [`tap`], [`junit`], [`gotest`], [`libtest`], [`pytest`]. Bytes may
-//! come in any pieces, what is not understood comes out as output, and memory is bounded, however long the stream is. [`v1`] reads and writes the lines
-//! that were subunit before there were packets.
+//! come in any pieces, what is not understood comes out as output, and memory is bounded, however long the stream is.
+//! [`v1`] reads and writes the lines that were subunit before there were packets.
 //!
 //! # What it does differently, and why
 //!
