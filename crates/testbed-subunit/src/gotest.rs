@@ -53,7 +53,7 @@ use serde::Deserialize;
 
 use self::package::{Open, Package};
 use crate::event::{Draft, Status, Timestamp};
-use crate::read::{self, Each, JsonStr, Line, Lines, TEXT, emit, explained, fault, name, output};
+use crate::read::{self, Each, Line, Lines, TEXT, emit, explained, fault, name, output};
 use crate::record::Kept;
 
 /// Lines of more bytes are output.
@@ -88,23 +88,15 @@ struct State {
 /// One line (`go doc test2json`, `go help buildjson`).
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Entry<'a> {
-    #[serde(borrow)]
-    action: JsonStr<'a>,
-    #[serde(borrow)]
-    time: Option<JsonStr<'a>>,
-    #[serde(borrow)]
-    package: Option<JsonStr<'a>>,
-    #[serde(borrow)]
-    test: Option<JsonStr<'a>>,
-    #[serde(borrow)]
-    output: Option<JsonStr<'a>>,
-    #[serde(borrow)]
-    output_type: Option<JsonStr<'a>>,
-    #[serde(borrow)]
-    import_path: Option<JsonStr<'a>>,
-    #[serde(borrow)]
-    failed_build: Option<JsonStr<'a>>,
+struct Entry {
+    action: String,
+    time: Option<String>,
+    package: Option<String>,
+    test: Option<String>,
+    output: Option<String>,
+    output_type: Option<String>,
+    import_path: Option<String>,
+    failed_build: Option<String>,
 }
 
 impl Reader {
@@ -146,7 +138,7 @@ impl State {
     }
 
     /// Takes an event of go's. False where it is none that we know.
-    fn entry(&mut self, entry: &Entry<'_>, each: &mut Each<'_>) -> bool {
+    fn entry(&mut self, entry: &Entry, each: &mut Each<'_>) -> bool {
         let time = entry.time.as_deref().and_then(|time| time.parse().ok());
         let package = entry.package.as_deref().unwrap_or_default();
         let text = entry.output.as_deref().unwrap_or_default();
@@ -203,7 +195,7 @@ impl State {
         &mut self,
         package: &str,
         test: &str,
-        entry: &Entry<'_>,
+        entry: &Entry,
         time: Option<Timestamp>,
         each: &mut Each<'_>,
     ) {
@@ -238,7 +230,7 @@ impl State {
         &mut self,
         package: &str,
         passed: bool,
-        entry: &Entry<'_>,
+        entry: &Entry,
         time: Option<Timestamp>,
         each: &mut Each<'_>,
     ) {
@@ -253,7 +245,7 @@ impl State {
         }
     }
 
-    fn build_output(&mut self, entry: &Entry<'_>, each: &mut Each<'_>) {
+    fn build_output(&mut self, entry: &Entry, each: &mut Each<'_>) {
         let text = entry.output.as_deref().unwrap_or_default();
         emit(Draft::output("build", text.as_bytes()).mime(TEXT), each);
         let build = entry.import_path.as_deref().unwrap_or_default();

@@ -121,7 +121,7 @@ impl State {
     }
 
     /// Takes a report. False where it is none that we know.
-    fn report(&mut self, report: &Report<'_>, each: &mut Each<'_>) -> bool {
+    fn report(&mut self, report: &Report, each: &mut Each<'_>) -> bool {
         match (&*report.kind, report.nodeid.as_deref()) {
             ("SessionStart", _) => {}
             ("SessionFinish", _) => self.exit = report.exitstatus.or(Some(0)),
@@ -148,7 +148,7 @@ impl State {
     }
 
     /// A phase of a test.
-    fn phase(&mut self, node: &str, report: &Report<'_>, each: &mut Each<'_>) {
+    fn phase(&mut self, node: &str, report: &Report, each: &mut Each<'_>) {
         let key = name(node);
         if !self.open.contains_key(&*key) {
             if self.open.len() >= TESTS_MAX {

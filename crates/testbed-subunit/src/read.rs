@@ -24,7 +24,6 @@
 //! ```
 
 mod emit;
-mod json_str;
 mod lines;
 
 use std::fmt;
@@ -33,7 +32,6 @@ use std::str::FromStr;
 use thiserror::Error;
 
 pub(crate) use self::emit::{Each, TEXT, emit, explained, fault, first_line, name, output};
-pub(crate) use self::json_str::JsonStr;
 pub(crate) use self::lines::{Line, Lines};
 use crate::event::EventRef;
 use crate::stream::Sink;

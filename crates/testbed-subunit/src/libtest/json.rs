@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::{Cause, id, told};
 use crate::event::{Draft, Status};
-use crate::read::{Each, JsonStr, TEXT, emit};
+use crate::read::{Each, TEXT, emit};
 
 /// Suites that are known at a time.
 const SUITES_MAX: usize = 1024;
@@ -23,36 +23,29 @@ pub(super) struct Json {
 
 /// One line (`--format json` of the harness, `libtest-json-plus` of nextest).
 #[derive(Debug, Deserialize)]
-struct Entry<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: JsonStr<'a>,
-    #[serde(borrow)]
-    event: Option<JsonStr<'a>>,
-    #[serde(borrow)]
-    name: Option<JsonStr<'a>>,
-    #[serde(borrow)]
-    stdout: Option<JsonStr<'a>>,
-    #[serde(borrow)]
-    message: Option<JsonStr<'a>>,
-    #[serde(borrow)]
-    reason: Option<JsonStr<'a>>,
-    #[serde(borrow)]
-    nextest: Option<Nextest<'a>>,
+struct Entry {
+    #[serde(rename = "type")]
+    kind: String,
+    event: Option<String>,
+    name: Option<String>,
+    stdout: Option<String>,
+    message: Option<String>,
+    reason: Option<String>,
+    nextest: Option<Nextest>,
 }
 
 /// What nextest adds to a suite.
 #[derive(Debug, Deserialize)]
-struct Nextest<'a> {
-    #[serde(borrow, rename = "crate")]
-    package: JsonStr<'a>,
-    #[serde(borrow)]
-    test_binary: JsonStr<'a>,
+struct Nextest {
+    #[serde(rename = "crate")]
+    package: String,
+    test_binary: String,
 }
 
 impl Json {
     /// Takes a line. False where it is none of the harness.
     pub(super) fn line(&mut self, bytes: &[u8], binary: Option<&str>, each: &mut Each<'_>) -> bool {
-        let Ok(entry) = serde_json::from_slice::<Entry<'_>>(bytes) else { return false };
+        let Ok(entry) = serde_json::from_slice::<Entry>(bytes) else { return false };
         let event = entry.event.as_deref();
         match (&*entry.kind, event, entry.name.as_deref()) {
             ("suite", Some("started" | "ok" | "failed" | "discovery"), _) => self.suite(&entry, binary),
@@ -68,7 +61,7 @@ impl Json {
         true
     }
 
-    fn suite(&mut self, entry: &Entry<'_>, binary: Option<&str>) {
+    fn suite(&mut self, entry: &Entry, binary: Option<&str>) {
         let name = match &entry.nextest {
             Some(nextest) => joined(&nextest.package, &nextest.test_binary),
             None => binary.unwrap_or("tests").to_owned(),
@@ -85,7 +78,7 @@ impl Json {
         }
     }
 
-    fn test(&mut self, entry: &Entry<'_>, name: &str, binary: Option<&str>, each: &mut Each<'_>) -> bool {
+    fn test(&mut self, entry: &Entry, name: &str, binary: Option<&str>, each: &mut Each<'_>) -> bool {
         let (id, again) = id_of(name, binary);
         let status = match (entry.event.as_deref(), &*entry.kind) {
             (Some("started"), _) => Status::InProgress,

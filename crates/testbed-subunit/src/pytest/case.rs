@@ -40,7 +40,7 @@ impl Case {
     }
 
     /// Takes the report of a phase.
-    pub(super) fn phase(&mut self, report: &Report<'_>, each: &mut Each<'_>) {
+    pub(super) fn phase(&mut self, report: &Report, each: &mut Each<'_>) {
         if report.when.as_deref() == Some("setup") {
             (self.sections, self.properties, self.begins_again) = (0, 0, false);
         }
@@ -75,7 +75,7 @@ impl Case {
     }
 
     /// Tells what it has come to.
-    pub(super) fn end(mut self, report: &Report<'_>, each: &mut Each<'_>) {
+    pub(super) fn end(mut self, report: &Report, each: &mut Each<'_>) {
         if self.attempts > 0 {
             self.tags.insert(if self.status == Status::Success { "flaky" } else { "rerun" }.into());
         }
@@ -83,7 +83,7 @@ impl Case {
         emit(explained(draft, self.reason.as_deref()), each);
     }
 
-    fn fails(&mut self, report: &Report<'_>) {
+    fn fails(&mut self, report: &Report) {
         let reason = report.reason();
         let strict = reason.and_then(|reason| reason.strip_prefix("[XPASS(strict)]"));
         match strict {
@@ -104,7 +104,7 @@ impl Case {
     }
 
     /// What is new of the files that each report repeats.
-    fn files(&mut self, report: &Report<'_>, each: &mut Each<'_>) {
+    fn files(&mut self, report: &Report, each: &mut Each<'_>) {
         for (title, text) in report.sections.iter().skip(self.sections) {
             let captured = title.strip_prefix("Captured ").and_then(|rest| rest.split(' ').next());
             emit(

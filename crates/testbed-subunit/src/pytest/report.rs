@@ -7,19 +7,15 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::event::Timestamp;
-use crate::read::JsonStr;
 
 /// Any of the reports, with the keys that we know.
 #[derive(Debug, Deserialize)]
-pub(super) struct Report<'a> {
-    #[serde(borrow, rename = "$report_type")]
-    pub(super) kind: JsonStr<'a>,
-    #[serde(borrow)]
-    pub(super) nodeid: Option<JsonStr<'a>>,
-    #[serde(borrow)]
-    pub(super) when: Option<JsonStr<'a>>,
-    #[serde(borrow)]
-    pub(super) outcome: Option<JsonStr<'a>>,
+pub(super) struct Report {
+    #[serde(rename = "$report_type")]
+    pub(super) kind: String,
+    pub(super) nodeid: Option<String>,
+    pub(super) when: Option<String>,
+    pub(super) outcome: Option<String>,
     #[serde(default)]
     pub(super) longrepr: Value,
     #[serde(default)]
@@ -28,8 +24,7 @@ pub(super) struct Report<'a> {
     pub(super) sections: Vec<(String, String)>,
     #[serde(default)]
     pub(super) user_properties: Vec<(Value, Value)>,
-    #[serde(borrow)]
-    pub(super) worker_id: Option<JsonStr<'a>>,
+    pub(super) worker_id: Option<String>,
     pub(super) exitstatus: Option<i64>,
     #[serde(default)]
     start: Option<f64>,
@@ -37,16 +32,14 @@ pub(super) struct Report<'a> {
     stop: Option<f64>,
     #[serde(default, rename = "_subtest.context")]
     context: Value,
-    #[serde(borrow)]
-    category: Option<JsonStr<'a>>,
-    #[serde(borrow)]
-    filename: Option<JsonStr<'a>>,
+    category: Option<String>,
+    filename: Option<String>,
     lineno: Option<i64>,
     #[serde(default)]
     message: Value,
 }
 
-impl Report<'_> {
+impl Report {
     pub(super) fn start(&self) -> Option<Timestamp> {
         moment(self.start)
     }
