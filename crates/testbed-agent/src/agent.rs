@@ -1,6 +1,7 @@
 //! The agent protocol: what a keeper asks of process 1 of a machine.
 
 use crate::fault::Fault;
+use crate::launch::Machine;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 
@@ -70,6 +71,9 @@ pub enum Request {
         /// The last process number of the previous page, or 0.
         after: u32,
     },
+    /// Makes the machine the one that it is to be, before its first program. Only for agents behind a port; others were
+    /// born as who they are. Replies [`Reply::Done`].
+    Become(Box<Machine>),
     /// Sends a signal. Replies [`Reply::Done`].
     Kill {
         /// The process; negative for a process group.
@@ -309,6 +313,9 @@ pub enum Tool {
     },
     /// Waits until a condition holds. Reports [`Report::Done`].
     Wait(Condition),
+    /// Carries frames between a keeper (the output stream, a socket) and an agent that is reached by bytes alone (the
+    /// input stream), both ways, until one of them closes. Reports [`Report::Done`].
+    Carry,
 }
 
 /// What can be waited for.

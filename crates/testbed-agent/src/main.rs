@@ -1,8 +1,8 @@
 //! The static program that makes machines and is process 1 of each.
 //!
-//! One file, three roles: a keeper runs it as its *launcher*; the launcher's forks go on as *init and agent* of a
-//! machine, without executing anything; and in a machine that may control its testbed it is the *client*, the command
-//! `testbed`.
+//! One file, four roles: a keeper runs it as its *launcher*; the launcher's forks go on as *init and agent* of a
+//! machine, without executing anything; the kernel of a machine that has one of its own runs it as `init`; and in a
+//! machine that may control its testbed it is the *client*, the command `testbed`.
 
 mod command;
 mod init;
@@ -21,6 +21,9 @@ fn main() -> ExitCode {
     let name = arguments.next().unwrap_or_default();
     if Path::new(&name).file_name().is_some_and(|name| name == "testbed") {
         return command::main(&arguments.collect::<Vec<OsString>>()).into();
+    }
+    if Path::new(&name) == Path::new("/init") {
+        init::live_as_guest();
     }
     let open_files = arguments.nth(1).and_then(|limit| limit.to_str()?.parse().ok());
     match launcher::run(open_files) {

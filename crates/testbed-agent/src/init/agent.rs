@@ -4,10 +4,12 @@
 //! of it. The loop only starts them, moves bytes between their pipes and the socket as far as credit goes, and reaps.
 
 use super::control::Relay;
-use super::{files, processes, run};
+use super::line::Line;
+use super::{files, network, processes, run};
 use rustix::event::epoll;
-use rustix::fd::{AsFd as _, OwnedFd};
+use rustix::fd::OwnedFd;
 use rustix::io::Errno;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,8 +19,7 @@ use testbed_agent::frame::{
     Decoder, Frame, FrameError, Hello, Kind, MAX_DATA, Stream, WINDOW, encode, encode_data, encode_message,
 };
 use testbed_agent::launch::Machine;
-use testbed_agent::{Fault, FaultKind};
-use testbed_sys::fdpass;
+use testbed_agent::{Doing as _, Fault, FaultKind};
 use testbed_sys::process::{self, SingleThreaded, Status};
 
 /// What an event of the poll belongs to: a channel's part, or one of the agent's own descriptors.
@@ -98,10 +99,10 @@ const READ: usize = 32 * 1024;
 static BUFFER: Mutex<[u8; MAX_DATA]> = Mutex::new([0; MAX_DATA]);
 
 struct Agent<'a> {
-    machine: &'a Machine,
+    machine: Cow<'a, Machine>,
     token: SingleThreaded,
     poll: OwnedFd,
-    socket: OwnedFd,
+    line: Line,
     decoder: Decoder,
     buffer: MutexGuard<'static, [u8; MAX_DATA]>,
     handed: VecDeque<OwnedFd>,
@@ -114,15 +115,15 @@ struct Agent<'a> {
     relay: Option<Relay>,
 }
 
-/// Serves the socket until the keeper is gone or breaks the protocol. The caller then ends the machine by ending
-/// process 1.
-pub(super) fn serve(socket: OwnedFd, machine: &Machine, token: SingleThreaded) {
-    let _ = prepare(socket, machine, token).and_then(|(mut agent, children)| agent.live(&children));
+/// Serves the keeper until it is gone or breaks the protocol. The caller then ends the machine by ending process 1.
+pub(super) fn serve(line: Line, machine: Cow<'_, Machine>, token: SingleThreaded) -> io::Result<()> {
+    let (mut agent, children) = prepare(line, machine, token)?;
+    agent.live(&children)
 }
 
 fn prepare<'a>(
-    socket: OwnedFd,
-    machine: &'a Machine,
+    line: Line,
+    machine: Cow<'a, Machine>,
     token: SingleThreaded,
 ) -> io::Result<(Agent<'a>, OwnedFd)> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
@@ -133,8 +134,8 @@ fn prepare<'a>(
     drop(null);
     let children = process::signal_fd(&[libc::SIGCHLD])?;
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    rustix::io::ioctl_fionbio(&socket, true)?;
-    epoll::add(&poll, &socket, Part::Socket.token(), epoll::EventFlags::IN)?;
+    rustix::io::ioctl_fionbio(&line, true)?;
+    epoll::add(&poll, &line, Part::Socket.token(), epoll::EventFlags::IN)?;
     epoll::add(&poll, &children, Part::Children.token(), epoll::EventFlags::IN)?;
     let relay = machine.control.then(Relay::listen).transpose()?;
     if let Some(relay) = &relay {
@@ -144,7 +145,7 @@ fn prepare<'a>(
         machine,
         token,
         poll,
-        socket,
+        line,
         decoder: Decoder::new(),
         buffer: BUFFER.lock().unwrap_or_else(PoisonError::into_inner),
         handed: VecDeque::new(),
@@ -211,7 +212,7 @@ impl Agent<'_> {
 
     fn read_socket(&mut self) -> io::Result<()> {
         let mut fds = Vec::new();
-        match fdpass::receive(self.socket.as_fd(), &mut self.buffer[..READ], &mut fds) {
+        match self.line.receive(&mut self.buffer[..READ], &mut fds) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(length) => self.decoder.feed(&self.buffer[..length]),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -321,12 +322,12 @@ impl Agent<'_> {
     ) -> Result<Option<Reply>, Fault> {
         let reply = match request {
             Request::Run(wanted) => {
-                let started = run::start(self.machine, &wanted, handed)?;
+                let started = run::start(&self.machine, &wanted, handed)?;
                 self.begin(channel, started, wanted.deadline_ms, false)?;
                 return Ok(None);
             }
             Request::Tool(tooling) => {
-                let started = run::start_tool(self.token, self.machine, &tooling, handed)?;
+                let started = run::start_tool(self.token, &self.machine, &tooling, handed)?;
                 self.begin(channel, started, tooling.deadline_ms, true)?;
                 return Ok(None);
             }
@@ -336,10 +337,28 @@ impl Agent<'_> {
             Request::Remove { path, recursive } => files::remove(&path, recursive)?,
             Request::Rename { from, to } => files::rename(&from, &to)?,
             Request::Put { path, mode, content } => files::put(&path, mode, &content)?,
+            Request::Become(machine) => self.become_machine(*machine)?,
             Request::Processes { after } => processes::list(after)?,
             Request::Kill { pid, signal } => processes::kill(pid, signal)?,
         };
         Ok(Some(reply))
+    }
+
+    /// Is another machine from now on: one that was born before it was known who it is.
+    fn become_machine(&mut self, machine: Machine) -> Result<Reply, Fault> {
+        if matches!(self.line, Line::Socket(_)) {
+            return Err(Fault::new(FaultKind::State, "become another machine"));
+        }
+        rustix::system::sethostname(machine.hostname.as_bytes()).doing("set the host name")?;
+        network::configure(&machine)?;
+        if machine.control && self.relay.is_none() {
+            let relay = Relay::listen().doing("listen for programs")?;
+            epoll::add(&self.poll, &relay.listener, Part::Control.token(), epoll::EventFlags::IN)
+                .doing("listen for programs")?;
+            self.relay = Some(relay);
+        }
+        self.machine = Cow::Owned(machine);
+        Ok(Reply::Done)
     }
 
     fn begin(
@@ -581,7 +600,7 @@ impl Agent<'_> {
     fn flush(&mut self) -> io::Result<()> {
         let mut sent = 0;
         while sent < self.out.len() {
-            match fdpass::send(self.socket.as_fd(), &self.out[sent..], &[]) {
+            match self.line.send(&self.out[sent..]) {
                 Ok(n) => sent += n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -597,7 +616,7 @@ impl Agent<'_> {
             } else {
                 epoll::EventFlags::IN
             };
-            epoll::modify(&self.poll, &self.socket, Part::Socket.token(), flags)?;
+            epoll::modify(&self.poll, &self.line, Part::Socket.token(), flags)?;
         }
         Ok(())
     }

@@ -7,6 +7,8 @@
 mod agent;
 mod control;
 mod files;
+mod guest;
+mod line;
 mod network;
 mod parts;
 mod processes;
@@ -14,10 +16,13 @@ mod root;
 mod run;
 
 pub(crate) use control::SOCKET as CONTROL_SOCKET;
+pub(crate) use guest::live as live_as_guest;
 
+use line::Line;
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::Signal;
+use std::borrow::Cow;
 use std::io;
 use testbed_agent::agent::Reply;
 use testbed_agent::frame::{Kind, encode_message};
@@ -82,7 +87,8 @@ pub(crate) fn begin(birth: Birth<'_>) -> ! {
     }
     let Birth { spec, agent, token, .. } = birth;
     let Ok(agent) = agent else { exit_now(1) };
-    agent::serve(agent, spec, token);
+    // Whatever ends it, the machine ends with it.
+    let _ = agent::serve(Line::Socket(agent), Cow::Borrowed(spec), token);
     exit_now(0)
 }
 

@@ -6,6 +6,7 @@
 
 mod archive;
 mod capture;
+mod carry;
 mod file;
 mod http;
 mod netlink;
@@ -90,6 +91,7 @@ pub(crate) fn run(tool: &Tool, io: &mut ToolIo<'_>) -> Result<Report, Fault> {
             capture::run(interface.as_deref(), filter, *count, *snap, io)
         }
         Tool::Wait(condition) => wait::run(condition, io),
+        Tool::Carry => carry::run(io),
     }
 }
 

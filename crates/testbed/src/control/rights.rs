@@ -20,10 +20,17 @@ pub(super) fn check_request(rights: &Control, machine: &str, request: &Request) 
         Request::Tool(tooling) => match tooling.tool {
             Tool::Read { .. } | Tool::Write { .. } | Tool::Pack { .. } | Tool::Unpack { .. } => &[Copy],
             Tool::Capture { .. } => &[Capture],
+            Tool::Carry => return Err(keepers_alone()),
             _ => &[Exec],
         },
+        Request::Become(_) => return Err(keepers_alone()),
     };
     check(rights, needed, &[machine])
+}
+
+/// What makes a machine the one that it is.
+fn keepers_alone() -> Fault {
+    Fault::new(FaultKind::Denied, "ask what only a machine's keeper may")
 }
 
 /// Whether a request is about files alone, and so needs no machine that runs.
@@ -39,7 +46,7 @@ pub(super) fn is_about_files(request: &Request) -> bool {
             tooling.tool,
             Tool::Read { .. } | Tool::Write { .. } | Tool::Pack { .. } | Tool::Unpack { .. }
         ),
-        Request::Run(_) | Request::Processes { .. } | Request::Kill { .. } => false,
+        Request::Run(_) | Request::Processes { .. } | Request::Kill { .. } | Request::Become(_) => false,
     }
 }
 

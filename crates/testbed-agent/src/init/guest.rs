@@ -1,0 +1,153 @@
+//! Process 1 of a machine with a kernel of its own: the program that the kernel finds in its initial root.
+//!
+//! It loads the modules that are there, mounts what a machine has, changes over to the root on the first disk if there
+//! is one, and then is the same agent as in any machine, behind a port of the hypervisor. Who it is it hears there
+//! ([`Request::Become`](testbed_agent::agent::Request::Become)).
+
+use super::agent;
+use super::line::Line;
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::MountFlags;
+use rustix::system::RebootCommand;
+use std::borrow::Cow;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use testbed_agent::launch::{Machine, Root, Upper};
+use testbed_agent::{Doing as _, Fault, FaultKind};
+use testbed_sys::process::SingleThreaded;
+
+/// Modules of the initial root, loaded in the order of their names.
+const MODULES: &str = "/modules";
+/// What the hypervisor calls the port that leads to the keeper.
+const PORT: &str = "testbed";
+/// The disk that the root is on, if there is one.
+const DISK: &str = "/dev/vda";
+
+const QUIET: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
+const NO_PROGRAMS: MountFlags = QUIET.union(MountFlags::NOEXEC);
+
+/// What every machine has, in the order in which it is mounted.
+const MOUNTS: [(&str, u32, &str, MountFlags, &str); 8] = [
+    ("/proc", 0o555, "proc", NO_PROGRAMS, ""),
+    ("/sys", 0o555, "sysfs", NO_PROGRAMS, ""),
+    ("/sys/fs/cgroup", 0o755, "cgroup2", NO_PROGRAMS, ""),
+    (
+        "/dev/pts",
+        0o755,
+        "devpts",
+        MountFlags::NOSUID.union(MountFlags::NOEXEC),
+        "gid=5,mode=620,ptmxmode=666",
+    ),
+    ("/dev/shm", 0o1777, "tmpfs", QUIET, "mode=1777"),
+    ("/dev/mqueue", 0o755, "mqueue", NO_PROGRAMS, ""),
+    ("/run", 0o755, "tmpfs", QUIET, "mode=755"),
+    ("/tmp", 0o1777, "tmpfs", QUIET, "mode=1777"),
+];
+
+const LINKS: [(&str, &str); 4] = [
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"),
+    ("/dev/stderr", "/proc/self/fd/2"),
+];
+
+/// Lives the machine's life, and switches it off at its end.
+pub(crate) fn live() -> ! {
+    if let Err(fault) = serve() {
+        // The console is all there is to say it on.
+        let _ = fs::write("/dev/console", format!("testbed: {fault}\n"));
+    }
+    loop {
+        // Where it cannot be switched off it stops here, which the hypervisor's end tells as well.
+        let _ = rustix::system::reboot(RebootCommand::PowerOff);
+        rustix::event::pause();
+    }
+}
+
+fn serve() -> Result<(), Fault> {
+    let mounting = |path: &'static str| move |f: Fault| f.at(path);
+    mount("devtmpfs", "/dev", "devtmpfs", MountFlags::NOSUID, "mode=755").map_err(mounting("/dev"))?;
+    load_modules()?;
+    if fs::exists(DISK).unwrap_or(false) {
+        change_root()?;
+    }
+    for (path, mode, kind, flags, data) in MOUNTS {
+        match rustix::fs::mkdir(path, Mode::from_raw_mode(mode)) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(Fault::system("make the folder", &error.into()).at(path)),
+        }
+        mount(kind, path, kind, flags, data).map_err(mounting(path))?;
+    }
+    for (path, target) in LINKS {
+        match rustix::fs::symlinkat(target, CWD, path) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(Fault::system("make the link", &error.into()).at(path)),
+        }
+    }
+    let port = open_port()?;
+    let token = SingleThreaded::prove().doing("count threads")?;
+    agent::serve(Line::Port(port), Cow::Owned(unnamed()), token).doing("serve the keeper")
+}
+
+fn mount(source: &str, path: &str, kind: &str, flags: MountFlags, data: &str) -> Result<(), Fault> {
+    let data = std::ffi::CString::new(data).unwrap_or_default();
+    rustix::mount::mount(source, path, kind, flags, &*data).doing("mount")
+}
+
+/// Loads the kernel's modules that came along.
+fn load_modules() -> Result<(), Fault> {
+    let Ok(entries) = fs::read_dir(MODULES) else { return Ok(()) };
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.sort();
+    for path in paths {
+        let loaded = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .and_then(|file| rustix::system::finit_module(&file, c"", 0));
+        match loaded {
+            // It is loaded already, or drives what this machine does not have.
+            Ok(()) | Err(rustix::io::Errno::EXIST | rustix::io::Errno::NODEV) => {}
+            Err(error) => {
+                return Err(Fault::system("load the module", &error.into()).at(path.to_string_lossy()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Leaves the initial root for the one on the disk, with all changes in memory.
+fn change_root() -> Result<(), Fault> {
+    for folder in ["/disk", "/changes", "/root"] {
+        fs::create_dir_all(folder).doing_to("make the folder", folder)?;
+    }
+    mount(DISK, "/disk", "erofs", MountFlags::RDONLY, "").map_err(|f| f.at("/disk"))?;
+    mount("tmpfs", "/changes", "tmpfs", MountFlags::empty(), "mode=755").map_err(|f| f.at("/changes"))?;
+    for folder in ["/changes/upper", "/changes/work"] {
+        fs::create_dir(folder).doing_to("make the folder", folder)?;
+    }
+    let layers = "lowerdir=/disk,upperdir=/changes/upper,workdir=/changes/work";
+    mount("overlay", "/root", "overlay", MountFlags::empty(), layers).map_err(|f| f.at("/root"))?;
+    fs::create_dir_all("/root/dev").doing_to("make the folder", "/dev")?;
+    rustix::mount::mount_move("/dev", "/root/dev").doing("move /dev")?;
+    // The initial root can be covered, but not be left by pivot_root(2).
+    rustix::process::chdir("/root").doing("enter the root")?;
+    rustix::mount::mount_move(".", "/").doing("cover the initial root")?;
+    rustix::process::chroot(".").doing("change the root")?;
+    rustix::process::chdir("/").doing("enter the root")
+}
+
+/// Finds the port that leads to the keeper by its name (`Documentation/ABI/testing/sysfs-class-virtio…`).
+fn open_port() -> Result<rustix::fd::OwnedFd, Fault> {
+    let ports = fs::read_dir("/sys/class/virtio-ports").doing("look for the port")?;
+    let is_ours = |entry: &fs::DirEntry| {
+        fs::read_to_string(entry.path().join("name")).is_ok_and(|name| name.trim_end() == PORT)
+    };
+    let port = ports.filter_map(io::Result::ok).find(is_ours);
+    let missing = || Fault::new(FaultKind::State, format!("find the port `{PORT}`"));
+    let path = PathBuf::from("/dev").join(port.ok_or_else(missing)?.file_name());
+    rustix::fs::open(&path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).doing("open the port")
+}
+
+/// A machine that has not heard yet who it is.
+fn unnamed() -> Machine {
+    Machine::new("", Root { layers: Vec::new(), host: false }, Upper::Memory(0))
+}
