@@ -39,6 +39,7 @@ impl Bed {
     /// When there is no such machine, or its layers cannot be read.
     pub fn changes(&self, machine: &str) -> Result<Vec<Change>, Fault> {
         let (number, spec) = self.numbered(machine)?;
+        Self::on_layers(spec, "tell the changes of")?;
         let place = lock(&self.shared.places[number]);
         let own = place.own(&self.shared.machines[number]);
         let uppers = own.iter().chain(&place.below);
@@ -48,7 +49,7 @@ impl Bed {
                 openat(upper.open()?, c"upper", flags, Mode::empty()).doing("open an upper layer")
             })
             .collect::<Result<_, _>>()?;
-        let root = self.shared.roots.of(spec.image())?;
+        let root = self.shared.roots.of(spec)?;
         let mut images = root.layers.clone();
         images.extend(root.host.then(|| PathBuf::from("/")));
         drop(place);

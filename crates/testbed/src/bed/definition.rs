@@ -1,6 +1,7 @@
 //! From the checked model to what the launcher is told.
 
 use super::{ImageRoot, Options};
+use crate::machine::Hardware;
 use crate::spec;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::MetadataExt as _;
@@ -9,6 +10,12 @@ use testbed_agent::{Doing as _, Fault, FaultKind};
 
 /// How much a machine may write to its own files where the file says nothing, in bytes of memory.
 const DISK: u64 = 1 << 30;
+/// The memory of a machine with a kernel of its own where the file says nothing, in bytes.
+const GUEST_MEMORY: u64 = 256 << 20;
+/// What its hypervisor may need beside that.
+const HYPERVISOR_MEMORY: u64 = 512 << 20;
+/// How much a jail may write to its files.
+const JAIL_FILES: u64 = 64 << 20;
 
 /// The networks of a copy, and the files that all its machines see.
 pub(super) fn fabric(spec: &spec::Testbed, fabric: u32) -> Order {
@@ -52,6 +59,24 @@ pub(super) fn machine(
         user: image.user.clone(),
         control: *machine.control() != spec::Control::None,
     })
+}
+
+/// A machine with a kernel of its own: its jail, itself as its agent is to know it, and what it is made of.
+pub(super) fn guest(
+    spec: &spec::Testbed,
+    machine: &spec::Machine,
+    jail: &ImageRoot,
+    fabric: u32,
+    options: &Options,
+) -> Result<(Machine, Machine, Hardware), Fault> {
+    let whole = self::machine(spec, machine, jail, fabric, options)?;
+    let memory = whole.limits.memory.unwrap_or(GUEST_MEMORY);
+    let processors = whole.limits.cpu_milli.map_or(1, |milli| milli.div_ceil(1000));
+    let limits = Limits { memory: whole.limits.memory.map(|m| m + HYPERVISOR_MEMORY), ..whole.limits };
+    let jail = Machine { limits, ..Machine::new(machine.hostname(), whole.root, Upper::Memory(JAIL_FILES)) };
+    let root = Root { layers: Vec::new(), host: false };
+    let guest = Machine { root, fabric: None, ..whole };
+    Ok((jail, guest, Hardware { memory, processors }))
 }
 
 /// How much a machine may write to its own files, in bytes.

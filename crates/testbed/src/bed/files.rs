@@ -25,7 +25,8 @@ impl Bed {
         if let Some(files) = place.files.as_ref().filter(|files| files.condition() != Condition::Stopped) {
             return Ok(files.clone());
         }
-        let root = shared.roots.of(spec.image())?;
+        Self::on_layers(spec, "reach the files of")?;
+        let root = shared.roots.of(spec)?;
         let mut definition = definition::machine(&shared.spec, spec, root, shared.fabric, &shared.options)?;
         definition.snapshots = place.below.iter().map(|upper| upper.number()).collect();
         (definition.interfaces, definition.routes, definition.sysctls) = Default::default();

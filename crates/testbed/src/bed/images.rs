@@ -33,6 +33,13 @@ pub trait Images: Send + Sync {
     /// # Errors
     /// When it cannot be had.
     fn resolve(&self, testbed: &spec::Testbed, image: &str) -> Result<ImageRoot, Fault>;
+
+    /// The layers of the jail of machines that have this image and a kernel of their own: a hypervisor, the kernel, and
+    /// the image's root as a disk, built if they are not there. What programs find is as the image says.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    fn resolve_jail(&self, testbed: &spec::Testbed, image: &str) -> Result<ImageRoot, Fault>;
 }
 
 /// Images for testbeds whose machines all use the host's own root.
@@ -47,16 +54,23 @@ impl HostOnly {
     }
 }
 
+/// No store is there.
+fn unstored(image: &str) -> Fault {
+    Fault::new(FaultKind::Image, format!("get the image `{image}`: no image store is open"))
+}
+
 impl Images for HostOnly {
     fn resolve(&self, testbed: &spec::Testbed, image: &str) -> Result<ImageRoot, Fault> {
         match testbed.image(image) {
             Some(found) if *found.base() == spec::Base::Host && found.steps().is_empty() => {
                 Ok(ImageRoot { host: true, env: found.env().to_vec(), ..ImageRoot::default() })
             }
-            _ => {
-                Err(Fault::new(FaultKind::Image, format!("get the image `{image}`: no image store is open")))
-            }
+            _ => Err(unstored(image)),
         }
+    }
+
+    fn resolve_jail(&self, _: &spec::Testbed, image: &str) -> Result<ImageRoot, Fault> {
+        Err(unstored(image))
     }
 }
 
@@ -75,16 +89,27 @@ pub struct StoredImages<'a> {
 impl Images for StoredImages<'_> {
     fn resolve(&self, testbed: &spec::Testbed, name: &str) -> Result<ImageRoot, Fault> {
         let builder = EngineBuilder::new(self.engine.clone());
-        let found =
-            self.store.resolve(testbed, name, &builder, &self.options, &mut |p| (self.progress)(p))?;
-        Ok(ImageRoot {
+        let progress = &mut |p: image::Progress<'_>| (self.progress)(p);
+        Ok(self.store.resolve(testbed, name, &builder, &self.options, progress)?.into())
+    }
+
+    fn resolve_jail(&self, testbed: &spec::Testbed, name: &str) -> Result<ImageRoot, Fault> {
+        let builder = EngineBuilder::new(self.engine.clone());
+        let progress = &mut |p: image::Progress<'_>| (self.progress)(p);
+        Ok(self.store.resolve_jail(testbed, name, &builder, &self.options, progress)?.into())
+    }
+}
+
+impl From<image::Resolved> for ImageRoot {
+    fn from(found: image::Resolved) -> ImageRoot {
+        ImageRoot {
             layers: found.layers,
             host: found.host,
             env: found.env,
             workdir: found.workdir,
             user: found.user,
             guard: Some(Arc::new(found.guard)),
-        })
+        }
     }
 }
 
@@ -92,6 +117,8 @@ impl Images for StoredImages<'_> {
 #[derive(Clone, Default)]
 pub struct Prepared {
     roots: HashMap<String, ImageRoot>,
+    /// Those of machines with kernels of their own.
+    jails: HashMap<String, ImageRoot>,
 }
 
 impl Prepared {
@@ -100,26 +127,36 @@ impl Prepared {
     /// # Errors
     /// The first that cannot be had.
     pub fn new(testbed: &spec::Testbed, images: &dyn Images) -> Result<Prepared, Fault> {
-        let mut roots = HashMap::new();
+        let mut prepared = Prepared::default();
         for machine in testbed.machines() {
-            if !roots.contains_key(machine.image()) {
-                roots.insert(machine.image().to_owned(), images.resolve(testbed, machine.image())?);
+            let (image, is_jail) = (machine.image(), machine.kernel() == spec::Kernel::Own);
+            let known = if is_jail { &mut prepared.jails } else { &mut prepared.roots };
+            if !known.contains_key(image) {
+                let resolve = if is_jail { Images::resolve_jail } else { Images::resolve };
+                known.insert(image.to_owned(), resolve(images, testbed, image)?);
             }
         }
-        Ok(Prepared { roots })
+        Ok(prepared)
+    }
+
+    /// The root of a machine, or of its jail if its kernel is its own.
+    pub(super) fn of(&self, machine: &spec::Machine) -> Result<&ImageRoot, Fault> {
+        let known = if machine.kernel() == spec::Kernel::Own { &self.jails } else { &self.roots };
+        find(known, machine.image())
     }
 }
 
-impl Prepared {
-    /// An image's root.
-    pub(super) fn of(&self, image: &str) -> Result<&ImageRoot, Fault> {
-        let unknown = || format!("get the image `{image}`: it was not prepared");
-        self.roots.get(image).ok_or_else(|| Fault::new(FaultKind::Image, unknown()))
-    }
+fn find<'a>(known: &'a HashMap<String, ImageRoot>, image: &str) -> Result<&'a ImageRoot, Fault> {
+    let unknown = || format!("get the image `{image}`: it was not prepared");
+    known.get(image).ok_or_else(|| Fault::new(FaultKind::Image, unknown()))
 }
 
 impl Images for Prepared {
     fn resolve(&self, _: &spec::Testbed, image: &str) -> Result<ImageRoot, Fault> {
-        self.of(image).cloned()
+        find(&self.roots, image).cloned()
+    }
+
+    fn resolve_jail(&self, _: &spec::Testbed, image: &str) -> Result<ImageRoot, Fault> {
+        find(&self.jails, image).cloned()
     }
 }

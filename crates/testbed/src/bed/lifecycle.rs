@@ -73,6 +73,7 @@ impl Bed {
     /// As for [`Bed::stop`] and [`Bed::start`].
     pub fn restart(&self, machine: &str, ending: Ending) -> Result<(), Fault> {
         let (number, spec) = self.numbered(machine)?;
+        Self::on_layers(spec, "start again")?;
         {
             let mut place = lock(&self.shared.places[number]);
             if self.shared.machines[number].condition() != Condition::Stopped {
@@ -81,6 +82,17 @@ impl Bed {
             self.begin(number, spec, &mut place)?;
         }
         self.settle(&[number])
+    }
+
+    /// What is done to a machine's layers cannot be done to a machine with a kernel of its own: its files are in its
+    /// memory.
+    pub(super) fn on_layers(machine: &spec::Machine, doing: &str) -> Result<(), Fault> {
+        if machine.kernel() != spec::Kernel::Own {
+            return Ok(());
+        }
+        let what = format!("{doing} a machine with a kernel of its own");
+        let fault = Fault::new(FaultKind::Unsupported, what).on(machine.name());
+        Err(fault.hint("its files are in its memory; `down` and `up` make it anew"))
     }
 
     /// The number of a machine in the file, and what the file says of it.
@@ -113,14 +125,10 @@ impl Bed {
     /// Has a machine made again on what its place says.
     pub(super) fn begin(&self, number: usize, spec: &spec::Machine, place: &mut Place) -> Result<(), Fault> {
         let shared = &*self.shared;
+        Self::on_layers(spec, "start again")?;
         let machine = &shared.machines[number];
-        let mut definition = definition::machine(
-            &shared.spec,
-            spec,
-            shared.roots.of(spec.image())?,
-            shared.fabric,
-            &shared.options,
-        )?;
+        let mut definition =
+            definition::machine(&shared.spec, spec, shared.roots.of(spec)?, shared.fabric, &shared.options)?;
         definition.snapshots = place.below.iter().map(|upper| upper.number()).collect();
         place.end_files(shared.spec.deadlines().stop())?;
         machine.make_again(definition, place.own(machine))?;

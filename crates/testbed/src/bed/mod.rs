@@ -14,10 +14,11 @@ mod snapshot;
 mod up;
 mod watching;
 
+pub use crate::machine::Log;
 pub use changes::{Change, ChangeKind};
 pub use images::{HostOnly, ImageRoot, Images, Prepared, StoredImages};
 pub use lifecycle::Ending;
-pub use service::{Log, ServiceStatus};
+pub use service::ServiceStatus;
 pub use testbed_agent::control::SnapshotStatus;
 
 use crate::control::session::Session;
@@ -55,6 +56,9 @@ pub struct Options {
     /// Who keeps the last packets of all networks, from their beginning: [`Bed::watched`].
     pub watcher: Option<Arc<Watcher>>,
 }
+
+/// The name that a machine's console has among the logs of its services.
+pub const CONSOLE: &str = "console";
 
 /// One copy of a testbed. Cheap to clone; the last clone ends its machines.
 #[derive(Clone)]
@@ -121,11 +125,16 @@ impl Bed {
         let mut machines = Vec::with_capacity(spec.machines().len());
         let mut by_name = HashMap::new();
         for (machine, place) in spec.machines().iter().zip(&places) {
-            let mut definition =
-                definition::machine(spec, machine, roots.of(machine.image())?, fabric, &options)?;
-            definition.snapshots = place.below.iter().map(|upper| upper.number()).collect();
             by_name.insert(machine.name().to_owned(), machines.len());
-            machines.push(engine.machine(machine.name(), definition)?);
+            let root = roots.of(machine)?;
+            machines.push(if machine.kernel() == spec::Kernel::Own {
+                let (jail, guest, hardware) = definition::guest(spec, machine, root, fabric, &options)?;
+                Machine::make_guest(engine, machine.name(), jail, guest, hardware)?
+            } else {
+                let mut definition = definition::machine(spec, machine, root, fabric, &options)?;
+                definition.snapshots = place.below.iter().map(|upper| upper.number()).collect();
+                engine.machine(machine.name(), definition)?
+            });
         }
         making.wait()?;
         let watched = watching.start();
@@ -296,9 +305,11 @@ impl Bed {
         self.shared.engine.order(&order).map_err(|f| f.on(machine.name()))
     }
 
-    /// The last of what a service has written.
+    /// The last of what a service has written; [`CONSOLE`] is what a kernel of the machine's own has, if it has one and no
+    /// service is called so.
     pub fn service_log(&self, machine: &str, service: &str) -> Option<Arc<Log>> {
-        self.shared.services.log(machine, service)
+        let console = || self.find(machine).ok().filter(|_| service == CONSOLE)?.console();
+        self.shared.services.log(machine, service).or_else(console)
     }
 
     /// All services and how they are.

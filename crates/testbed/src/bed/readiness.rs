@@ -16,6 +16,9 @@ use testbed_agent::{Doing as _, Fault, FaultKind};
 /// How much of a service's log a fault carries, in bytes.
 const LOG_TAIL: usize = 4096;
 
+/// How long a kernel may take to start at least, emulated, beside others.
+const BOOT: Duration = Duration::from_secs(60);
+
 /// Which machines are ready, or why one cannot be.
 #[derive(Default)]
 struct Progress {
@@ -40,12 +43,11 @@ pub(super) fn wait(
     among: &(dyn Fn(&spec::Machine) -> bool + Sync),
 ) -> Result<(), Fault> {
     let shared = &*bed.shared;
-    let start = shared.spec.deadlines().start();
     let order = plan::start_order(&shared.spec);
     let (order, ready): (Vec<_>, Vec<_>) = order.into_iter().partition(|machine| among(machine));
     let (simple, others): (Vec<_>, Vec<_>) = order.into_iter().partition(|m| has_nothing_to_do(m));
     for machine in &simple {
-        bed.find(machine.name())?.wait_started(start)?;
+        bed.find(machine.name())?.wait_started(start_deadline(shared, machine))?;
     }
     if others.is_empty() {
         return Ok(());
@@ -72,6 +74,12 @@ pub(super) fn wait(
     })
 }
 
+/// How long a machine may take until its agent answers.
+fn start_deadline(shared: &Shared, machine: &spec::Machine) -> Duration {
+    let start = shared.spec.deadlines().start();
+    if machine.kernel() == spec::Kernel::Own { start.max(BOOT) } else { start }
+}
+
 fn has_nothing_to_do(machine: &spec::Machine) -> bool {
     machine.files().is_empty() && machine.services().is_empty() && machine.ready().is_empty()
 }
@@ -83,7 +91,7 @@ fn make_ready(
     files: Files,
     progress: &Progress,
 ) -> Result<(), Fault> {
-    machine.wait_started(shared.spec.deadlines().start())?;
+    machine.wait_started(start_deadline(shared, spec))?;
     if files == Files::Put {
         for file in spec.files() {
             put(machine, file)?;

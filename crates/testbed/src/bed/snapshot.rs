@@ -173,6 +173,9 @@ impl Bed {
 
     /// What these machines are now.
     fn take_past(&self, numbers: &[usize]) -> Result<BTreeMap<usize, Past>, Fault> {
+        for number in numbers {
+            Bed::on_layers(&self.shared.spec.machines()[*number], "take a snapshot of")?;
+        }
         let mut places = self.lock_places(numbers);
         let machines = || numbers.iter().map(|number| &self.shared.machines[*number]);
         for machine in machines().filter(|machine| machine.condition() == Condition::Created) {

@@ -7,7 +7,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use std::io::{Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use testbed_agent::agent::Exit;
+use testbed_agent::agent::{Exit, Tool};
 use testbed_agent::launch::{self, IDS, Ids, Order, Root, Upper};
 use testbed_agent::{Doing as _, Fault, FaultKind};
 
@@ -22,6 +22,8 @@ pub struct Job<'a> {
     pub folder: &'a Path,
     /// The program and its arguments.
     pub program: &'a [String],
+    /// Layers of another root, top first, which the program finds as a tar archive in its standard input.
+    pub input: Option<&'a [PathBuf]>,
     /// Variables beside the fixed ones of every machine.
     pub env: &'a [(String, String)],
     /// It must reach what the host reaches, in this way.
@@ -72,6 +74,9 @@ const START: Duration = Duration::from_secs(10);
 /// From a kill until nothing is left: a file system that is being written may hold processes up.
 const STOP: Duration = Duration::from_secs(60);
 const NAME: &str = "builder";
+const SOURCE: &str = "source";
+/// A machine that is only read makes nothing but places for what is mounted.
+const SOURCE_CHANGES: u64 = 1 << 20;
 
 impl Builder for EngineBuilder {
     fn ids(&self) -> Option<u32> {
@@ -88,17 +93,16 @@ impl Builder for EngineBuilder {
             path.to_str().map(str::to_owned).ok_or_else(|| invalid().at(path.display().to_string()))
         };
         let fabric = Fabric::make(&self.engine)?;
-        let root = Root {
-            layers: job.layers.iter().map(|path| text(path)).collect::<Result<_, _>>()?,
-            host: job.host,
-        };
+        let texts = |paths: &[PathBuf]| paths.iter().map(|path| text(path)).collect::<Result<Vec<_>, _>>();
+        let root = Root { layers: texts(job.layers)?, host: job.host };
+        let source = job.input.map(|layers| self.source(texts(layers)?)).transpose()?;
         let spec = launch::Machine {
             fabric: Some(fabric.number),
             env: job.env.to_vec(),
             ..launch::Machine::new(NAME, root, Upper::Folder(text(job.folder)?))
         };
         let machine = self.engine.machine(NAME, spec)?;
-        let result = machine.wait_started(START).and_then(|()| run_in(&machine, job, log));
+        let result = machine.wait_started(START).and_then(|()| run_in(&machine, job, source.as_ref(), log));
         // One that could not be made has nothing to be waited for.
         let ended = match machine.condition() {
             Condition::Stopped => Ok(()),
@@ -110,7 +114,20 @@ impl Builder for EngineBuilder {
     }
 }
 
-fn run_in(machine: &Machine, job: &Job<'_>, log: &mut dyn Write) -> Result<Exit, Fault> {
+impl EngineBuilder {
+    /// A machine that nothing happens in but that its root is read.
+    fn source(&self, layers: Vec<String>) -> Result<Machine, Fault> {
+        let root = Root { layers, host: false };
+        self.engine.machine(SOURCE, launch::Machine::new(SOURCE, root, Upper::Memory(SOURCE_CHANGES)))
+    }
+}
+
+fn run_in(
+    machine: &Machine,
+    job: &Job<'_>,
+    source: Option<&Machine>,
+    log: &mut dyn Write,
+) -> Result<Exit, Fault> {
     let mut command = machine.command(job.program.iter().cloned()).cwd("/").deadline(job.deadline);
     let start = |way: WayOut<'_>| Proxy::start(machine.engine(), machine.number(), way.site, way.mirrors);
     let proxy = job.network.map(start).transpose()?;
@@ -121,8 +138,18 @@ fn run_in(machine: &Machine, job: &Job<'_>, log: &mut dyn Write) -> Result<Exit,
         }
     }
     let (output, theirs) = pipe_with(PipeFlags::CLOEXEC).doing("make a pipe")?;
-    let mut running = command.spawn_with(None, theirs, None)?;
+    let (input, archive) = match source {
+        Some(source) => {
+            let (input, archive) = pipe_with(PipeFlags::CLOEXEC).doing("make a pipe")?;
+            (Some(input), Some((source, std::fs::File::from(archive))))
+        }
+        None => (None, None),
+    };
+    let mut running = command.spawn_with(input, theirs, None)?;
     std::thread::scope(|scope| {
+        let packed = archive.map(|(source, mut archive)| {
+            scope.spawn(move || source.stream_out(Tool::Pack { path: "/".into() }, &mut archive))
+        });
         let end = scope.spawn(move || {
             let end = running.wait(None);
             // Whatever it left behind would go on writing, and hold the output open.
@@ -138,7 +165,12 @@ fn run_in(machine: &Machine, job: &Job<'_>, log: &mut dyn Write) -> Result<Exit,
                 Err(error) => return Err(Fault::system("read the output of a builder", &error)),
             }
         }
+        let packed = packed.map_or(Ok(0), |packed| {
+            packed.join().unwrap_or_else(|_| Err(Fault::new(FaultKind::State, "wait for an archive")))
+        });
         match end.join() {
+            // A program that fails reads no further; why it does is what matters.
+            Ok(Ok((exit, false))) if exit.success() => packed.map(|_| exit),
             Ok(Ok((exit, false))) => Ok(exit),
             Ok(Ok((_, true))) => {
                 Err(Fault::new(FaultKind::Timeout, format!("finish within {} s", job.deadline.as_secs_f32())))

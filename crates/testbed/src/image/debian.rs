@@ -89,6 +89,7 @@ impl Recipe {
             host: true,
             folder,
             program: &program,
+            input: None,
             env: &env,
             network: Some(WayOut { site: &options.proxy, mirrors: &options.mirrors()? }),
             deadline: options.deadline(),

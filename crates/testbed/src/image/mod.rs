@@ -15,6 +15,7 @@ mod files;
 mod identity;
 mod import;
 mod imported;
+mod jail;
 mod key;
 mod layering;
 mod oci;

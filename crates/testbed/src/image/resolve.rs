@@ -279,7 +279,7 @@ const STEP: &str = include_str!("step.sh");
 /// What apt downloads, and nobody needs afterwards.
 const DOWNLOADS: &str = "var/cache/testbed-apt";
 
-fn words(words: &[&str]) -> Vec<String> {
+pub(super) fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
@@ -303,6 +303,7 @@ fn run(
         host: below.host,
         folder,
         program,
+        input: None,
         env: &env,
         network: Some(WayOut { site: &options.proxy, mirrors: &options.mirrors()? }),
         deadline: options.deadline(),
@@ -311,7 +312,7 @@ fn run(
 }
 
 /// The root folder of a machine is that of its upper layer: it must be as the image has it.
-fn inherit_root(upper: &Path, below: &Resolved) -> Result<(), Fault> {
+pub(super) fn inherit_root(upper: &Path, below: &Resolved) -> Result<(), Fault> {
     let top = below.guard.paths().into_iter().next().unwrap_or_else(|| PathBuf::from("/"));
     let shown = top.display().to_string();
     let metadata = top.metadata().doing_to("read", &shown)?;

@@ -3,12 +3,17 @@
 mod command;
 mod copy;
 mod files;
+mod guest;
+mod log;
 mod upper;
 mod wait;
 
+pub(crate) use guest::Hardware;
+pub(crate) use log::LogReader;
 pub(crate) use upper::Upper;
 
 pub use command::{Command, OUTPUT_KEPT, Output, Pipes, Running};
+pub use log::Log;
 pub use testbed_agent::control::Condition;
 
 use crate::control::session::Session;
@@ -51,6 +56,8 @@ pub(crate) struct Core {
     control: ServedPrograms,
     /// What it changes.
     upper: Arc<Upper>,
+    /// Set if it has a kernel of its own.
+    guest: Option<guest::Guest>,
 }
 
 /// What the machine's own programs may reach of its testbed, if anything, and the link that they come by.
@@ -75,6 +82,18 @@ struct State {
     unmade: bool,
     ended: Option<Exit>,
     paused: bool,
+    /// Its end is wanted.
+    killed: bool,
+}
+
+impl Life {
+    /// A kernel of its own has ended, or what it runs on: the reason, unless its end was wanted.
+    fn kernel_ended(&self) {
+        let mut state = lock(&self.state);
+        if state.ended.is_none() && !state.killed {
+            state.broken.get_or_insert(Fault::new(FaultKind::State, "go on: its kernel has ended"));
+        }
+    }
 }
 
 impl Machine {
@@ -92,6 +111,18 @@ impl Machine {
         upper: Arc<Upper>,
     ) -> Result<Machine, Fault> {
         let core = RwLock::new(Core::make(engine, name, spec, Some(upper))?);
+        Ok(Machine { shared: Arc::new(Shared { name: name.into(), engine: engine.clone(), core }) })
+    }
+
+    /// Has a machine with a kernel of its own made: `jail` is where its hypervisor runs.
+    pub(crate) fn make_guest(
+        engine: &Engine,
+        name: &str,
+        jail: launch::Machine,
+        machine: launch::Machine,
+        hardware: Hardware,
+    ) -> Result<Machine, Fault> {
+        let core = RwLock::new(guest::make(engine, name, jail, machine, hardware)?);
         Ok(Machine { shared: Arc::new(Shared { name: name.into(), engine: engine.clone(), core }) })
     }
 
@@ -119,6 +150,11 @@ impl Machine {
         let core = self.core();
         // A machine is served once, before its first program.
         let _ = core.control.set((session, Arc::downgrade(&core.link)));
+    }
+
+    /// What a kernel of its own has written to its console, and its hypervisor; none for a machine with the host's kernel.
+    pub fn console(&self) -> Option<Arc<Log>> {
+        self.core().guest.as_ref().map(guest::Guest::console)
     }
 
     pub(crate) fn core(&self) -> Arc<Core> {
@@ -152,8 +188,9 @@ impl Machine {
     pub fn pid(&self) -> Result<u32, Fault> {
         let core = self.core();
         core.settle()?;
-        lock(&core.life.state)
-            .pid
+        let of_jail = core.guest.as_ref().map(guest::Guest::pid);
+        of_jail
+            .unwrap_or_else(|| lock(&core.life.state).pid)
             .ok_or_else(|| self.fault(FaultKind::State, "find a machine that has ended"))
     }
 
@@ -213,7 +250,10 @@ impl Machine {
     /// When the launcher is gone.
     pub fn start_kill(&self) -> Result<(), Fault> {
         let core = self.core();
-        if lock(&core.life.state).ended.is_none() {
+        let mut state = lock(&core.life.state);
+        state.killed = true;
+        if state.ended.is_none() {
+            drop(state);
             core.engine.send_order(&Order::Kill { machine: core.number }, Vec::new())?;
         }
         Ok(())
@@ -395,8 +435,16 @@ impl Core {
         let control = ServedPrograms::default();
         let handler = Box::new(AgentHandler { life: Arc::clone(&life), control: Arc::clone(&control) });
         let link = Arc::new(Link::new(name, ours, 1, handler).doing("reach the machine")?);
-        let core =
-            Arc::new(Core { name: name.into(), number, engine: engine.clone(), link, life, control, upper });
+        let core = Arc::new(Core {
+            name: name.into(),
+            number,
+            engine: engine.clone(),
+            link,
+            life,
+            control,
+            upper,
+            guest: None,
+        });
         engine.watch(number, &core)?;
         core.link.send(0, Kind::Hello, &Hello::ours(), Vec::new())?;
         let order = Order::MakeMachine { machine: number, machine_spec: Box::new(spec) };
@@ -420,6 +468,9 @@ impl Core {
     }
 
     pub(crate) fn ended(&self, how: Exit) {
+        if let Some(guest) = &self.guest {
+            guest.jail().ended(how);
+        }
         lock(&self.life.state).ended = Some(how);
         self.life.changed.notify_all();
         self.link.close(Fault::new(FaultKind::State, "the machine has ended").on(&self.name));
@@ -427,6 +478,9 @@ impl Core {
 
     /// Takes the launcher's answer, if it is still to come.
     fn settle(&self) -> Result<(), Fault> {
+        if let Some(guest) = &self.guest {
+            guest.jail().settle()?;
+        }
         let expected = lock(&self.life.state).expected.take();
         if let Some(pending) = expected {
             let outcome = pending.wait();
@@ -442,14 +496,19 @@ impl Core {
                 }
             }
         }
-        match &lock(&self.life.state).broken {
-            Some(fault) => Err(fault.clone()),
-            None => Ok(()),
+        match (lock(&self.life.state).broken.clone(), &self.guest) {
+            (Some(fault), Some(guest)) => Err(guest.with_console(fault).on(&self.name)),
+            (Some(fault), None) => Err(fault),
+            (None, _) => Ok(()),
         }
     }
 
     /// The reason behind a connection that is gone, if there is a better one.
     fn explain(&self, fault: Fault) -> Fault {
+        if fault.operation == link::GONE && self.guest.is_some() {
+            // Before anybody hears of it otherwise.
+            self.life.kernel_ended();
+        }
         let broken = self.settle().err();
         // That process 1 broke the rules says why it has ended.
         let is_reason = fault.kind == FaultKind::Protocol && fault.operation != link::GONE;
@@ -469,7 +528,8 @@ impl fmt::Debug for Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
-        if lock(&self.life.state).ended.is_none() {
+        // A jail does so itself.
+        if lock(&self.life.state).ended.is_none() && self.guest.is_none() {
             let _ = self.engine.send_order(&Order::Kill { machine: self.number }, Vec::new());
         }
         self.link.close(Fault::new(FaultKind::State, "the machine was let go").on(&self.name));

@@ -228,15 +228,13 @@ impl Choice {
             why,
             hint: hint.to_owned(),
         };
-        let own_kernels = "own kernels are not available yet in this build";
+        let own_kernels = "machines with kernels of their own load no modules yet";
         match machine.kernel() {
             Kernel::Own => Choice {
                 kernel: PlannedKernel::Own,
                 why: "the file asks for it".to_owned(),
-                obstacle: Some(obstacle(
-                    own_kernels.to_owned(),
-                    "leave `kernel` away, if the host's kernel will do",
-                )),
+                obstacle: beyond_own_kernels(machine)
+                    .map(|what| obstacle(what, "leave `kernel` away, if the host's kernel will do")),
             },
             Kernel::Shared if missing.is_empty() => Choice {
                 kernel: PlannedKernel::Shared,
@@ -274,6 +272,19 @@ impl Choice {
             },
         }
     }
+}
+
+/// What a machine asks for that machines with kernels of their own do not have yet.
+fn beyond_own_kernels(machine: &Machine) -> Option<String> {
+    let asked = [
+        (!machine.interfaces().is_empty(), "no interfaces"),
+        (!machine.mounts().is_empty(), "no live mounts"),
+        (!machine.ports().is_empty(), "no published ports"),
+        (!machine.needs().is_empty(), "no modules beside the few that they start with"),
+    ];
+    let lacking: Vec<&str> = asked.into_iter().filter_map(|(asked, what)| asked.then_some(what)).collect();
+    let listed = lacking.join(", ");
+    (!lacking.is_empty()).then(|| format!("machines with kernels of their own have {listed} yet"))
 }
 
 /// What lies below all layers of an image.

@@ -1,6 +1,6 @@
 //! What is collected where something failed.
 
-use crate::bed::{Bed, ChangeKind};
+use crate::bed::{Bed, CONSOLE, ChangeKind};
 use std::fmt::Write as _;
 use testbed_agent::Fault;
 
@@ -9,7 +9,8 @@ use testbed_agent::Fault;
 pub(super) struct Evidence {
     /// The machine that it is of; none if it is of a network.
     pub(super) machine: Option<String>,
-    /// What it is, as the name of an attachment: `service/NAME`, `processes`, `changes`, `capture/NETWORK`.
+    /// What it is, as the name of an attachment: `service/NAME`, `console`, `processes`, `changes`,
+    /// `capture/NETWORK`.
     pub(super) name: String,
     pub(super) text: Vec<u8>,
 }
@@ -24,6 +25,8 @@ impl Evidence {
     }
 }
 
+/// The parent of a kernel's own threads.
+const KTHREADD: u32 = 2;
 /// The most changes of a machine's files that are told.
 const CHANGES: usize = 200;
 
@@ -55,9 +58,17 @@ pub(super) fn of(bed: &Bed) -> Vec<Evidence> {
         (!text.is_empty()).then_some(Evidence { machine: None, name, text: text.into_bytes() })
     }));
     for machine in bed.machines() {
+        let console = machine.console();
+        if let Some(text) = console.as_ref().map(|console| console.bytes()).filter(|text| !text.is_empty()) {
+            all.push(Evidence { machine: Some(machine.name().to_owned()), name: CONSOLE.into(), text });
+        }
         all.extend(changes(bed, machine.name()));
         // One that does not answer has nothing to tell.
-        let Ok(processes) = machine.processes() else { continue };
+        let Ok(mut processes) = machine.processes() else { continue };
+        if console.is_some() {
+            // Threads of the kernel's.
+            processes.retain(|process| process.pid != KTHREADD && process.parent != KTHREADD);
+        }
         // The agent is always there.
         if processes.len() < 2 {
             continue;

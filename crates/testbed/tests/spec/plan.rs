@@ -116,7 +116,7 @@ fn what_the_host_lacks_chooses_the_kernel_and_skips_tests() {
     [
       {
         "machine": "tagged",
-        "why": "the host's kernel 6.18.0 has no vlan, and own kernels are not available yet in this build",
+        "why": "the host's kernel 6.18.0 has no vlan, and machines with kernels of their own load no modules yet",
         "hint": "load its modules on the host"
       }
     ]
@@ -141,6 +141,9 @@ fn kernels_are_chosen_and_explained() {
         cannot = { needs = ["vlan"] }
         must = { kernel = "shared", needs = ["vlan", "netem"] }
         asks = { kernel = "own", image = "debian:sid" }
+        wants-more = { kernel = "own", image = "debian:sid", interfaces = { lan = {} }, needs = ["netem"] }
+        [networks]
+        lan = { raw = true }
         "#,
     );
     let plan = Plan::new(&bed, &host(&["tun", "module:wireguard"]));
@@ -155,6 +158,7 @@ fn kernels_are_chosen_and_explained() {
     cannot Own: the host's kernel 6.18.0 has no vlan
     must Shared: the file asks for it
     asks Own: the file asks for it
+    wants-more Own: the file asks for it
     ");
     let obstacles: Vec<String> = plan
         .obstacles
@@ -164,7 +168,7 @@ fn kernels_are_chosen_and_explained() {
     assert_snapshot!(obstacles.join("\n"), @r#"
     cannot: the host's kernel 6.18.0 has no vlan, and the host's root cannot run on a kernel of its own; load its modules, or give the machine another image, for example `debian:bookworm`
     must: the host's kernel 6.18.0 has no vlan, netem; load its modules, or leave `kernel = "shared"` away
-    asks: own kernels are not available yet in this build; leave `kernel` away, if the host's kernel will do
+    wants-more: machines with kernels of their own have no interfaces, no modules beside the few that they start with yet; leave `kernel` away, if the host's kernel will do
     "#);
 }
 

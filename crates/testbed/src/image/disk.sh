@@ -1,0 +1,7 @@
+# Makes a disk of the root file system that comes as an archive.
+set -eu
+root=/var/tmp/root
+mkdir -p "$root" /usr/lib/testbed
+tar -x -p --numeric-owner --anchored --exclude='./dev/*' --exclude='dev/*' -C "$root"
+mkfs.erofs --quiet -T 0 /usr/lib/testbed/root.erofs "$root"
+rm -r "$root"

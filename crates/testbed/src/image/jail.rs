@@ -1,0 +1,86 @@
+//! What machines with kernels of their own run in: a hypervisor, a kernel, and an image's root as a disk.
+
+use super::build::{Builder, Job};
+use super::key::Inputs;
+use super::layering::Layering;
+use super::resolve::{Options, Progress, Resolved, inherit_root, words};
+use super::store::Store;
+use crate::spec::{self, FixedFiles, Testbed};
+use testbed_agent::{Fault, FaultKind};
+
+/// The image of the hypervisor and the kernel.
+const KERNEL: &str = include_str!("kernel.toml");
+const IMAGE: &str = "own-kernel";
+/// What makes a disk; a part of keys.
+const DISK: &str = include_str!("disk.sh");
+
+impl Store {
+    /// The root of the jail of machines that have this image and a kernel of their own, with all its layers built. What
+    /// programs find is as the image says.
+    ///
+    /// # Errors
+    /// As for [`Store::resolve`]; [`FaultKind::Image`] for the host's own root.
+    pub fn resolve_jail(
+        &self,
+        testbed: &Testbed,
+        image: &str,
+        builder: &dyn Builder,
+        options: &Options,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Resolved, Fault> {
+        if !cfg!(target_arch = "x86_64") {
+            let what = "make a machine with a kernel of its own on this kind of processor";
+            return Err(Fault::new(FaultKind::Unsupported, what));
+        }
+        let root = self.resolve(testbed, image, builder, options, progress)?;
+        if root.host {
+            let fault = Fault::new(FaultKind::Image, "make a disk of the host's own root");
+            return Err(fault.hint("give the machine another image, for example `debian:bookworm`"));
+        }
+        let kernel = spec::check(KERNEL, "kernel.toml", &FixedFiles::new("/")).0;
+        let kernel = kernel.ok_or_else(|| Fault::new(FaultKind::Invalid, "read the own image of kernels"))?;
+        let mut jail = self.resolve(&kernel, IMAGE, builder, options, progress)?;
+        let mut inputs = Inputs::of("disk", jail.guard.top().map(|meta| &meta.key));
+        inputs.add(DISK);
+        for key in root.guard.keys() {
+            inputs.add(key.as_str());
+        }
+        let what = format!("make a disk of {image}");
+        let program = words(&["/bin/sh", "-c", DISK]);
+        let input = root.guard.paths();
+        let mut layering = Layering {
+            store: self,
+            image,
+            base: IMAGE.to_owned(),
+            ids: builder.ids().unwrap_or_else(|| self.hands().ids()),
+            progress,
+        };
+        layering.layer(inputs.key(), &what, &mut jail, &mut |folder, below, report| {
+            inherit_root(&folder.join("upper"), below)?;
+            let job = Job {
+                layers: &below.guard.paths(),
+                host: false,
+                folder,
+                program: &program,
+                input: Some(&input),
+                env: &[],
+                network: None,
+                deadline: options.deadline(),
+            };
+            report.run(builder, &job, &what)
+        })?;
+        let layers = jail.guard.paths();
+        Ok(Resolved { layers, env: root.env, workdir: root.workdir, user: root.user, ..jail })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_own_image_can_be_read() {
+        let (testbed, problems) = spec::check(KERNEL, "kernel.toml", &FixedFiles::new("/"));
+        assert!(testbed.is_some_and(|testbed| testbed.image(IMAGE).is_some()), "{problems}");
+    }
+}

@@ -1,0 +1,112 @@
+//! Machines with kernels of their own.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, also in what tests share")]
+
+use std::fs;
+use std::time::{Duration, Instant};
+use testbed::bed::{CONSOLE, Ending};
+use testbed::machine::Condition;
+use testbed::{Bed, FaultKind, Testbed};
+use testbed_agent::agent::{Exit, Report, Tool};
+
+/// For what an emulated processor does.
+const SOON: Duration = Duration::from_secs(30);
+
+fn up() -> Bed {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kernel");
+    Testbed::load(folder).unwrap().up().unwrap_or_else(|fault| {
+        panic!(
+            "{fault}\n{}\n{}",
+            fault.hint.clone().unwrap_or_default(),
+            fault.log.clone().unwrap_or_default()
+        )
+    })
+}
+
+/// All processes of the host that are in the same process namespace.
+fn in_namespace_of(pid: u32) -> Vec<u32> {
+    let namespace = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let wanted = namespace(pid).unwrap();
+    let all = fs::read_dir("/proc").unwrap();
+    let all = all.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    all.filter(|pid| namespace(*pid).as_ref() == Some(&wanted)).collect()
+}
+
+#[test]
+fn it_is_a_machine_like_any_other() {
+    let bed = up();
+    let vm = &bed["vm"];
+    let host = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    assert_ne!(vm.succeed("uname -r").unwrap().trim(), host.trim());
+    assert_eq!(vm.succeed("hostname; echo $FROM_IMAGE $FROM_FILE").unwrap(), "other\nyes too\n");
+    assert_eq!(vm.succeed("stat -c '%a %U' /etc/motto; cat /etc/motto").unwrap(), "600 root\ncarpe noctem");
+
+    let output = vm.shell("echo out; echo err >&2; exit 7").output().unwrap();
+    assert_eq!(
+        (output.exit, output.text(), &output.stderr[..]),
+        (Exit::Code(7), "out\n".into(), &b"err\n"[..])
+    );
+    assert_eq!(vm.shell("kill -9 $$").status().unwrap(), Exit::Signal(9));
+    let late = vm.shell("sleep 100").deadline(Duration::from_millis(300)).output().unwrap();
+    assert!(late.timed_out);
+    let user = vm.command(["id", "-un"]).user("daemon").cwd("/usr").output().unwrap();
+    assert_eq!(user.text(), "daemon\n");
+
+    // More than all that may be under way, both ways.
+    let sent: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_le_bytes).collect();
+    let output = vm.command(["cat"]).input(sent.clone()).output().unwrap();
+    assert!(output.stdout == sent, "{} of {} bytes came back", output.stdout.len(), sent.len());
+    vm.write_file("/root/sent", 0o640, &sent).unwrap();
+    assert!(vm.read_file("/root/sent").unwrap() == sent);
+
+    let (mut web, _pipes) = vm.shell("exec perl -MIO::Socket::INET -e 'my $s = IO::Socket::INET->new(LocalPort => 80, \
+                                      Listen => 1) or die; while (my $c = $s->accept) { print $c \"HTTP/1.0 200 OK\\r\\n\\r\\n\"; }'").spawn().unwrap();
+    vm.wait_for_port(80, SOON).unwrap();
+    let page = Tool::HttpGet { url: "http://127.0.0.1/".into(), host: None, wait_ms: 10_000 };
+    let report = vm.tool(page, SOON).unwrap();
+    assert!(matches!(report, Report::Http { status: 200, .. }), "{report:?}");
+    web.signal(15).unwrap();
+    assert_eq!(web.wait(Some(SOON)).unwrap().0, Exit::Signal(15));
+    assert!(vm.processes().unwrap().iter().any(|process| process.command == "sleep 1000"));
+
+    let (mut ticks, pipes) = vm.shell("while sleep 0.05; do echo; done").spawn().unwrap();
+    let mut output = fs::File::from(pipes.stdout.unwrap());
+    use std::io::Read as _;
+    output.read_exact(&mut [0; 1]).unwrap();
+    vm.pause().unwrap();
+    assert_eq!(vm.condition(), Condition::Paused);
+    vm.resume().unwrap();
+    output.read_exact(&mut [0; 8]).unwrap();
+    ticks.signal(9).unwrap();
+    ticks.wait(Some(SOON)).unwrap();
+
+    for fault in [
+        bed.snapshot("one", &[]).unwrap_err(),
+        bed.restart("vm", Ending::Hard).unwrap_err(),
+        bed.changes("vm").unwrap_err(),
+    ] {
+        assert_eq!((fault.kind, fault.machine.as_deref()), (FaultKind::Unsupported, Some("vm")), "{fault}");
+    }
+
+    let all = in_namespace_of(vm.pid().unwrap());
+    let names = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    assert!(all.iter().map(names).any(|name| name.starts_with("qemu")), "{all:?}");
+    vm.kill(SOON).unwrap();
+    assert_eq!(vm.condition(), Condition::Stopped);
+    let left: Vec<_> = all.iter().filter(|pid| fs::exists(format!("/proc/{pid}")).unwrap()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn what_a_kernel_says_last_is_told() {
+    let bed = up();
+    let vm = &bed["vm"];
+    let began = Instant::now();
+    let fault = vm.shell("echo c > /proc/sysrq-trigger").output().unwrap_err();
+    assert!(began.elapsed() < SOON, "it is told when it happens");
+    assert_eq!(fault.operation, "go on: its kernel has ended");
+    assert!(fault.log.as_deref().is_some_and(|log| log.contains("sysrq")), "{:?}", fault.log);
+    let console = bed.service_log("vm", CONSOLE).unwrap();
+    assert!(console.tail(4096).contains("Kernel panic"), "{}", console.tail(4096));
+    vm.wait_ended(SOON).unwrap();
+    assert_eq!(vm.condition(), Condition::Stopped);
+}
