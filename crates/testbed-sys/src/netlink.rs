@@ -174,6 +174,17 @@ impl Batch {
         });
     }
 
+    /// Gives a link that is down another name, and its largest packet.
+    pub fn name(&mut self, index: u32, name: &str, mtu: Option<u32>) {
+        self.message(RTM_NEWLINK, 0, format!("name link {index} {name}"), |m| {
+            m.link_header(index, 0, 0);
+            m.text(IFLA_IFNAME, name);
+            if let Some(mtu) = mtu {
+                m.number(IFLA_MTU, mtu);
+            }
+        });
+    }
+
     /// Takes a link up.
     pub fn up(&mut self, index: u32) {
         self.message(RTM_NEWLINK, 0, format!("take link {index} up"), |m| {

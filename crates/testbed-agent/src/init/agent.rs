@@ -350,7 +350,7 @@ impl Agent<'_> {
             return Err(Fault::new(FaultKind::State, "become another machine"));
         }
         rustix::system::sethostname(machine.hostname.as_bytes()).doing("set the host name")?;
-        network::configure(&machine)?;
+        network::configure_adapters(&machine)?;
         if machine.control && self.relay.is_none() {
             let relay = Relay::listen().doing("listen for programs")?;
             epoll::add(&self.poll, &relay.listener, Part::Control.token(), epoll::EventFlags::IN)

@@ -1,15 +1,54 @@
 //! The machine's interfaces, addresses, routes and kernel parameters.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use testbed_agent::Doing as _;
-use testbed_agent::Fault;
 use testbed_agent::launch::Machine;
+use testbed_agent::{Fault, FaultKind};
 use testbed_sys::netlink::{Batch, LOOPBACK, Netlink};
 
 use crate::launcher::FIRST_PORT;
 
+const LINKS: &str = "/sys/class/net";
+
 /// Takes all interfaces up with their addresses, and sets routes and parameters.
 pub(super) fn configure(spec: &Machine) -> Result<(), Fault> {
+    let ports: Vec<u32> = (FIRST_PORT..).take(spec.interfaces.len()).collect();
+    configure_links(spec, &ports)
+}
+
+/// Finds the adapters that a hypervisor gave to the machine by their addresses, names them, and does the rest as for any
+/// machine.
+pub(super) fn configure_adapters(spec: &Machine) -> Result<(), Fault> {
+    let mut found = HashMap::new();
+    for entry in std::fs::read_dir(LINKS).doing_to("list", LINKS)?.filter_map(Result::ok) {
+        let read = |name: &str| std::fs::read_to_string(entry.path().join(name)).unwrap_or_default();
+        if let Ok(index) = read("ifindex").trim().parse::<u32>() {
+            found.insert(read("address").trim().to_owned(), (index, entry.file_name()));
+        }
+    }
+    let (mut links, mut away, mut back) = (Vec::new(), Batch::new(), Batch::new());
+    for interface in &spec.interfaces {
+        let mac = interface.mac.map(|octet| format!("{octet:02x}")).join(":");
+        let missing =
+            || Fault::new(FaultKind::State, format!("find the adapter {mac} of {}", interface.name));
+        let (index, name) = found.get(&mac).ok_or_else(missing)?;
+        if name.as_encoded_bytes() != interface.name.as_bytes() {
+            // Another adapter may still have its name.
+            away.name(*index, &format!("adapter{index}"), None);
+        }
+        back.name(*index, &interface.name, interface.mtu);
+        links.push(*index);
+    }
+    let socket = Netlink::open().doing("open netlink")?;
+    for batch in [away, back].into_iter().filter(|batch| !batch.is_empty()) {
+        socket.apply(batch).map_err(|e| Fault::system(e.what, &e.error))?;
+    }
+    configure_links(spec, &links)
+}
+
+/// `links` are the numbers of the interfaces.
+fn configure_links(spec: &Machine, links: &[u32]) -> Result<(), Fault> {
     set_parameter("net.ipv4.ping_group_range", "0 65535").or_else(only_one_id)?;
     for (index, interface) in spec.interfaces.iter().enumerate() {
         if interface.addresses.iter().any(|(a, _)| a.is_ipv6()) {
@@ -21,7 +60,7 @@ pub(super) fn configure(spec: &Machine) -> Result<(), Fault> {
     let socket = Netlink::open().doing("open netlink")?;
     let mut batch = Batch::new();
     batch.up(LOOPBACK);
-    for (interface, index) in spec.interfaces.iter().zip(FIRST_PORT..) {
+    for (interface, index) in spec.interfaces.iter().zip(links.iter().copied()) {
         let only_v4 = !interface.addresses.is_empty() && interface.addresses.iter().all(|(a, _)| a.is_ipv4());
         if only_v4 {
             batch.up_without_ipv6(index)
@@ -33,7 +72,7 @@ pub(super) fn configure(spec: &Machine) -> Result<(), Fault> {
         }
     }
     for route in &spec.routes {
-        batch.route(route.to, route.via, outgoing(spec, route.via));
+        batch.route(route.to, route.via, outgoing(links, route.via));
     }
     socket.apply(batch).map_err(|e| Fault::system(e.what, &e.error))?;
     for (name, value) in &spec.sysctls {
@@ -43,9 +82,11 @@ pub(super) fn configure(spec: &Machine) -> Result<(), Fault> {
 }
 
 /// The interface behind which a link-local router lives; for others the kernel finds it.
-fn outgoing(spec: &Machine, via: IpAddr) -> Option<u32> {
-    let IpAddr::V6(v6) = via else { return None };
-    (v6.is_unicast_link_local() && spec.interfaces.len() == 1).then_some(FIRST_PORT)
+fn outgoing(links: &[u32], via: IpAddr) -> Option<u32> {
+    match (via, links) {
+        (IpAddr::V6(v6), [only]) if v6.is_unicast_link_local() => Some(*only),
+        _ => None,
+    }
 }
 
 fn set_parameter(name: &str, value: &str) -> Result<(), Fault> {

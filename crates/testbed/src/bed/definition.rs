@@ -20,13 +20,17 @@ const JAIL_FILES: u64 = 64 << 20;
 /// The networks of a copy, and the files that all its machines see.
 pub(super) fn fabric(spec: &spec::Testbed, fabric: u32) -> Order {
     let networks = spec.networks().iter().map(|n| Network { mtu: n.mtu() }).collect();
+    Order::MakeFabric { fabric, networks, files: shared_files(spec).to_vec() }
+}
+
+/// The files that all machines of a copy see: path and content.
+pub(super) fn shared_files(spec: &spec::Testbed) -> [(String, String); 2] {
     let resolver = spec.networks().iter().filter_map(spec::Network::uplink).flatten().next();
     let resolv_conf = match resolver {
         Some(address) => format!("nameserver {address}\n"),
         None => "# No network of this testbed has an uplink.\n".into(),
     };
-    let files = vec![("/etc/hosts".into(), spec.hosts_file()), ("/etc/resolv.conf".into(), resolv_conf)];
-    Order::MakeFabric { fabric, networks, files }
+    [("/etc/hosts".into(), spec.hosts_file()), ("/etc/resolv.conf".into(), resolv_conf)]
 }
 
 /// One machine.
@@ -76,7 +80,7 @@ pub(super) fn guest(
     let jail = Machine { limits, ..Machine::new(machine.hostname(), whole.root, Upper::Memory(JAIL_FILES)) };
     let root = Root { layers: Vec::new(), host: false };
     let guest = Machine { root, fabric: None, ..whole };
-    Ok((jail, guest, Hardware { memory, processors }))
+    Ok((jail, guest, Hardware { memory, processors, adapters: Vec::new() }))
 }
 
 /// How much a machine may write to its own files, in bytes.

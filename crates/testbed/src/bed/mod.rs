@@ -24,8 +24,9 @@ pub use testbed_agent::control::SnapshotStatus;
 use crate::control::session::Session;
 use crate::engine::Engine;
 use crate::engine::link::lock;
-use crate::machine::Machine;
+use crate::machine::{Adapter, Machine};
 use crate::net::recent::{Watched, Watcher};
+use crate::net::stream::Stream;
 use crate::net::{Published, uplink};
 use crate::spec;
 use rustix::fd::OwnedFd;
@@ -33,11 +34,13 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::ops::Index;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 use testbed_agent::agent::Run;
 use testbed_agent::launch::{LinkMode, Order};
-use testbed_agent::{Fault, FaultKind};
+use testbed_agent::{Doing as _, Fault, FaultKind};
+use testbed_sys::fdpass;
 
 use lifecycle::Place;
 use service::Services;
@@ -84,6 +87,8 @@ struct Shared {
     /// By the number of the machine.
     places: Vec<Mutex<Place>>,
     by_name: HashMap<String, usize>,
+    /// Whether an adapter of a machine with a kernel of its own is cut: by the numbers of machine and interface.
+    adapters: HashMap<(usize, u32), Arc<AtomicBool>>,
     /// What machines are made of, by the name of the image.
     roots: Prepared,
     options: Options,
@@ -124,11 +129,20 @@ impl Bed {
         let watching = Watching::ask(engine, spec, fabric, options.watcher.as_deref())?;
         let mut machines = Vec::with_capacity(spec.machines().len());
         let mut by_name = HashMap::new();
+        let (mut adapters, mut streams) = (HashMap::new(), Vec::new());
         for (machine, place) in spec.machines().iter().zip(&places) {
             by_name.insert(machine.name().to_owned(), machines.len());
             let root = roots.of(machine)?;
             machines.push(if machine.kernel() == spec::Kernel::Own {
-                let (jail, guest, hardware) = definition::guest(spec, machine, root, fabric, &options)?;
+                let (jail, guest, mut hardware) = definition::guest(spec, machine, root, fabric, &options)?;
+                for (interface, number) in machine.interfaces().iter().zip(0..) {
+                    let (ours, link) = fdpass::stream_pair().doing("make a socket")?;
+                    let cut = Arc::new(AtomicBool::new(false));
+                    let stream = Stream::new(ours, Arc::clone(&cut)).doing("make a port")?;
+                    streams.push((interface.network().to_owned(), stream));
+                    adapters.insert((machines.len(), number), cut);
+                    hardware.adapters.push(Adapter { mac: interface.mac().octets(), link });
+                }
                 Machine::make_guest(engine, machine.name(), jail, guest, hardware)?
             } else {
                 let mut definition = definition::machine(spec, machine, root, fabric, &options)?;
@@ -146,6 +160,7 @@ impl Bed {
             machines,
             places: places.into_iter().map(Mutex::new).collect(),
             by_name,
+            adapters,
             roots,
             options: options.clone(),
             snapshots: Mutex::default(),
@@ -162,7 +177,7 @@ impl Bed {
                 bed.set_link(machine, *interface, LinkMode::Cut)?;
             }
         }
-        bed.start_uplinks(&options.uplink)?;
+        bed.start_switches(&options.uplink, streams)?;
         let published = bed.publish_ports(|_, port| {
             let declared = port.host();
             if options.free_ports { SocketAddr::new(declared.ip(), 0) } else { declared }
@@ -301,6 +316,11 @@ impl Bed {
 
     fn set_link(&self, machine: &Machine, interface: u32, mode: LinkMode) -> Result<(), Fault> {
         machine.pid()?;
+        let number = self.shared.by_name.get(machine.name()).copied().unwrap_or_default();
+        if let Some(cut) = self.shared.adapters.get(&(number, interface)) {
+            cut.store(mode == LinkMode::Cut, Ordering::Relaxed);
+            return Ok(());
+        }
         let order = Order::SetLink { machine: machine.number(), interface, mode };
         self.shared.engine.order(&order).map_err(|f| f.on(machine.name()))
     }

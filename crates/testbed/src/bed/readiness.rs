@@ -1,7 +1,7 @@
 //! How a bed becomes ready.
 
 use super::service::died;
-use super::{Bed, Shared};
+use super::{Bed, Shared, definition};
 use crate::engine::link::lock;
 use crate::machine::Machine;
 use crate::spec::{FileContent, FileEntry, ReadyCondition};
@@ -81,7 +81,10 @@ fn start_deadline(shared: &Shared, machine: &spec::Machine) -> Duration {
 }
 
 fn has_nothing_to_do(machine: &spec::Machine) -> bool {
-    machine.files().is_empty() && machine.services().is_empty() && machine.ready().is_empty()
+    machine.kernel() != spec::Kernel::Own
+        && machine.files().is_empty()
+        && machine.services().is_empty()
+        && machine.ready().is_empty()
 }
 
 fn make_ready(
@@ -93,6 +96,12 @@ fn make_ready(
 ) -> Result<(), Fault> {
     machine.wait_started(start_deadline(shared, spec))?;
     if files == Files::Put {
+        if spec.kernel() == spec::Kernel::Own {
+            // Others have them as a layer.
+            for (path, content) in definition::shared_files(&shared.spec) {
+                machine.write_file(&path, 0o644, content.as_bytes())?;
+            }
+        }
         for file in spec.files() {
             put(machine, file)?;
         }

@@ -5,13 +5,16 @@
 //! jail's; what is done to it as a whole (limits, a pause, its end) is done to the jail.
 
 mod initramfs;
+mod monitor;
 mod qemu;
 
 use super::{Core, Life, Log, LogReader, Machine, Running, ServedPrograms};
 use crate::engine::link::{Event, Handler, Link, lock};
 use crate::engine::{AGENT, Engine};
+use monitor::Monitor;
 use rustix::fd::OwnedFd;
 use rustix::pipe::{PipeFlags, pipe_with};
+use serde_json::json;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -31,12 +34,23 @@ const CONSOLE_TAIL: usize = 4096;
 const AGENT_ARCHIVE: &str = "/tmp/agent.cpio";
 
 /// What a machine with a kernel of its own is made of, beside its files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Hardware {
     /// Bytes of memory.
     pub(crate) memory: u64,
     /// How many processors.
     pub(crate) processors: u32,
+    /// Its network adapters.
+    pub(crate) adapters: Vec<Adapter>,
+}
+
+/// A network adapter.
+#[derive(Debug)]
+pub(crate) struct Adapter {
+    /// Its address on the link.
+    pub(crate) mac: [u8; 6],
+    /// Where its frames go: a stream of them, each behind its length.
+    pub(crate) link: OwnedFd,
 }
 
 /// What is there of a machine beside the link to its agent.
@@ -136,8 +150,14 @@ fn start(jail: &Machine, link: OwnedFd, hardware: Hardware, console: &Arc<Log>) 
     let (_, carrier) = jail.core().open(Request::Tool(tooling), vec![port, link])?;
     let (reader, (ours, theirs)) = (LogReader::start()?, pipe_with(PipeFlags::CLOEXEC).doing("make a pipe")?);
     reader.add(ours, console)?;
-    let hypervisor =
-        jail.command(qemu::command(hardware, AGENT_ARCHIVE)).spawn_with(Some(guests_port), theirs, None)?;
+    let (monitor, its_monitor) = fdpass::stream_pair().doing("make a socket")?;
+    let command = jail.command(qemu::command(&hardware, AGENT_ARCHIVE));
+    let hypervisor = command.spawn_with(Some(guests_port), theirs, Some(its_monitor))?;
+    let mut monitor = Monitor::open(monitor)?;
+    for (number, adapter) in hardware.adapters.into_iter().enumerate() {
+        qemu::connect(&mut monitor, number, adapter.link)?;
+    }
+    monitor.execute("cont", json!({}), None)?;
     Ok(Programs { _hypervisor: Mutex::new(hypervisor), _carrier: Mutex::new(carrier), _reader: reader })
 }
 

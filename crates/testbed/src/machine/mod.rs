@@ -8,7 +8,7 @@ mod log;
 mod upper;
 mod wait;
 
-pub(crate) use guest::Hardware;
+pub(crate) use guest::{Adapter, Hardware};
 pub(crate) use log::LogReader;
 pub(crate) use upper::Upper;
 

@@ -3,11 +3,13 @@
 use super::capture::{self, Capture};
 use super::forward::{self, Forward};
 use super::recent::{Depth, Watched, Watcher};
-use super::switch::Mac;
-use super::uplink::{self, Uplink};
+use super::stream::Stream;
+use super::switch::{Mac, Port, Switch};
+use super::uplink::{self, Gateway};
 use crate::bed::Bed;
 use crate::{Machine, spec};
 use rustix::fd::OwnedFd;
+use std::collections::HashMap;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -35,37 +37,37 @@ impl Bed {
         watcher.watch(self.packet_socket(network)?, depth)
     }
 
-    /// Gives each network its way out that the file asks for; they last as long as the bed. `options` hold for all of
-    /// them, but for the MTU, which is the network's.
+    /// Gives each network that has more than the kernel's ports a switch: for its way out, if the file asks for one, and
+    /// for the interfaces of virtual machines, each with the name of its network. They last as long as the bed. `options`
+    /// hold for all ways out, but for the MTU, which is the network's.
     ///
     /// # Errors
-    /// Where the host has no `/dev/net/tun` that can be used, and those of [`Uplink::start`].
-    pub(crate) fn start_uplinks(&self, options: &uplink::Options) -> Result<(), Fault> {
-        for network in self.spec().networks() {
+    /// Where the host has no `/dev/net/tun` that can be used, and what keeps a port from working.
+    pub(crate) fn start_switches(
+        &self,
+        options: &uplink::Options,
+        streams: Vec<(String, Stream)>,
+    ) -> Result<(), Fault> {
+        let mut ports: HashMap<String, Vec<Box<dyn Port>>> = HashMap::new();
+        for (network, stream) in streams {
+            ports.entry(network).or_default().push(Box::new(stream));
+        }
+        for (number, network) in (0..).zip(self.spec().networks()) {
+            let mut ports = ports.remove(network.name()).unwrap_or_default();
             if network.uplink().is_some() {
-                let uplink = self.start_uplink(network, options)?;
-                self.attach(Box::new(uplink));
+                ports.push(Box::new(gateway(network, number, options)?));
             }
+            if ports.is_empty() {
+                continue;
+            }
+            let order = Order::OpenTrunk { fabric: self.fabric(), network: number };
+            let switch = Switch::start(self.engine().open(&order)?)?;
+            for port in ports {
+                switch.attach(port)?;
+            }
+            self.attach(Box::new(switch));
         }
         Ok(())
-    }
-
-    fn start_uplink(&self, network: &spec::Network, options: &uplink::Options) -> Result<Uplink, Fault> {
-        let missing = || Fault::new(FaultKind::NotFound, format!("no network `{}`", network.name()));
-        let number = self.network_number(network.name()).ok_or_else(missing)?;
-        let fabric = self.fabric();
-        let trunk = self.engine().open(&Order::OpenTrunk { fabric, network: number })?;
-        let gateway: Vec<(IpAddr, u8)> = network
-            .uplink()
-            .unwrap_or_default()
-            .iter()
-            .filter_map(|ip| {
-                let subnet = network.subnets().iter().find(|subnet| subnet.contains(*ip))?;
-                Some((*ip, subnet.prefix()))
-            })
-            .collect();
-        let options = uplink::Options { mtu: network.mtu(), ..options.clone() };
-        Uplink::start(trunk, &gateway, gateway_mac(number), options)
     }
 
     /// Publishes the ports of all machines on the host, for as long as the bed lasts, each at the address that
@@ -121,6 +123,10 @@ impl Bed {
     ) -> Result<impl Fn() -> Result<OwnedFd, Fault> + Send + 'static, Fault> {
         let machine = self.find(machine)?.clone();
         let spec = self.spec().machine(machine.name());
+        if spec.is_some_and(|spec| spec.kernel() == spec::Kernel::Own) {
+            let what = "connect from the host to a machine with a kernel of its own";
+            return Err(Fault::new(FaultKind::Unsupported, what).on(machine.name()));
+        }
         let interfaces = spec.map(spec::Machine::interfaces).unwrap_or_default().iter();
         let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
         let own = interfaces.flat_map(|i| i.addresses()).map(|a| a.ip());
@@ -148,6 +154,21 @@ pub struct Published {
 /// A machine that its launcher has made.
 fn started(machine: &Machine) -> Result<&Machine, Fault> {
     machine.pid().map(|_| machine)
+}
+
+/// The way out of a network.
+fn gateway(network: &spec::Network, number: u32, options: &uplink::Options) -> Result<Gateway, Fault> {
+    let addresses: Vec<(IpAddr, u8)> = network
+        .uplink()
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|ip| {
+            let subnet = network.subnets().iter().find(|subnet| subnet.contains(*ip))?;
+            Some((*ip, subnet.prefix()))
+        })
+        .collect();
+    let options = uplink::Options { mtu: network.mtu(), ..options.clone() };
+    Gateway::new(&addresses, gateway_mac(number), options)
 }
 
 /// The uplink's address on a network: locally administered, and not of those that machines are given.

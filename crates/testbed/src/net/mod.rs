@@ -8,6 +8,7 @@ mod bed;
 pub mod capture;
 pub mod forward;
 pub mod recent;
+pub mod stream;
 pub mod switch;
 pub mod uplink;
 

@@ -297,10 +297,8 @@ impl Plane {
             let Some((to, source)) = addresses(frame) else { continue };
             self.learn(source, Place::Port(from));
             let place = self.places.get(&to).copied();
-            if place.is_none_or(|p| p == Place::Trunk) {
-                // A full trunk drops, as a network does.
-                let _ = rustix::io::write(&self.trunk, frame);
-            }
+            // What is for another port is for nobody there, but captures see it. A full trunk drops, as a network does.
+            let _ = rustix::io::write(&self.trunk, frame);
             match place {
                 Some(Place::Port(other)) if other != from => self.deliver(other, frame, out),
                 Some(_) => {}
@@ -416,6 +414,8 @@ mod tests {
         assert_eq!(received(a), frame(1, 9, 3));
         b.send(&frame(1, 2, 4)).unwrap();
         assert_eq!(received(a), frame(1, 2, 4));
+        // Where captures see it.
+        assert_eq!(received(&trunk), frame(1, 2, 4));
         // Broadcasts reach all others, once, and do not come back.
         b.send(&frame(0xff, 2, 5)).unwrap();
         assert_eq!(received(a), frame(0xff, 2, 5));

@@ -277,7 +277,6 @@ impl Choice {
 /// What a machine asks for that machines with kernels of their own do not have yet.
 fn beyond_own_kernels(machine: &Machine) -> Option<String> {
     let asked = [
-        (!machine.interfaces().is_empty(), "no interfaces"),
         (!machine.mounts().is_empty(), "no live mounts"),
         (!machine.ports().is_empty(), "no published ports"),
         (!machine.needs().is_empty(), "no modules beside the few that they start with"),

@@ -2,17 +2,19 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, also in what tests share")]
 
 use std::fs;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use testbed::bed::{CONSOLE, Ending};
 use testbed::machine::Condition;
+use testbed::net::recent::{Depth, Watcher};
 use testbed::{Bed, FaultKind, Testbed};
 use testbed_agent::agent::{Exit, Report, Tool};
 
 /// For what an emulated processor does.
 const SOON: Duration = Duration::from_secs(30);
 
-fn up() -> Bed {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kernel");
+fn up(folder: &str) -> Bed {
+    let folder = format!("{}/tests/kernel/{folder}", env!("CARGO_MANIFEST_DIR"));
     Testbed::load(folder).unwrap().up().unwrap_or_else(|fault| {
         panic!(
             "{fault}\n{}\n{}",
@@ -33,7 +35,7 @@ fn in_namespace_of(pid: u32) -> Vec<u32> {
 
 #[test]
 fn it_is_a_machine_like_any_other() {
-    let bed = up();
+    let bed = up("alone");
     let vm = &bed["vm"];
     let host = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     assert_ne!(vm.succeed("uname -r").unwrap().trim(), host.trim());
@@ -98,7 +100,7 @@ fn it_is_a_machine_like_any_other() {
 
 #[test]
 fn what_a_kernel_says_last_is_told() {
-    let bed = up();
+    let bed = up("alone");
     let vm = &bed["vm"];
     let began = Instant::now();
     let fault = vm.shell("echo c > /proc/sysrq-trigger").output().unwrap_err();
@@ -109,4 +111,69 @@ fn what_a_kernel_says_last_is_told() {
     assert!(console.tail(4096).contains("Kernel panic"), "{}", console.tail(4096));
     vm.wait_ended(SOON).unwrap();
     assert_eq!(vm.condition(), Condition::Stopped);
+}
+
+/// How many of three echo requests are answered.
+fn answered(bed: &Bed, from: &str, to: &str, size: u16) -> u32 {
+    let target: IpAddr = to.parse().unwrap();
+    let ping = Tool::Ping { target, count: 3, interval_ms: 1, wait_ms: 3000, size, interface: None };
+    match bed[from].tool(ping, SOON) {
+        Ok(Report::Ping { received, .. }) => received,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn it_is_on_networks_with_all_others() {
+    let bed = up("network");
+    let watched = bed.watch(&Watcher::new(), "lan", Depth::default()).unwrap();
+    let all =
+        [("plain", "10.0.0.1", "fd00::1"), ("vm-1", "10.0.0.2", "fd00::2"), ("vm-2", "10.0.0.3", "fd00::3")];
+    for (from, ..) in all {
+        for (to, v4, v6) in all {
+            // The largest packets that pass whole.
+            let answers = [answered(&bed, from, v4, 1400 - 28), answered(&bed, from, v6, 1400 - 48)];
+            assert_eq!(answers, [3, 3], "from {from} to {to}");
+        }
+    }
+    let seen = |from: &str, to: &str| {
+        let between = |text: &str| text.contains(from) && text.contains(to);
+        watched.last().iter().filter(|seen| between(&seen.text)).count()
+    };
+    assert!(seen("10.0.0.2", "10.0.0.1") >= 6, "{:?}", watched.last());
+    assert!(seen("10.0.0.2", "10.0.0.3") >= 6, "{:?}", watched.last());
+
+    let vm = &bed["vm-1"];
+    assert_eq!(
+        vm.succeed("cat /sys/class/net/eth1/mtu; ls /sys/class/net").unwrap(),
+        "1400\neth1\nlo\nwire0\n"
+    );
+    assert_eq!(vm.succeed("getent hosts plain | cut -d' ' -f1").unwrap(), "fd00::1\n");
+
+    // Two megabytes, which nobody on the way can hold at once.
+    let server = "my $s = IO::Socket::INET->new(LocalPort => 80, Listen => 1) or die; my $c = $s->accept; \
+                  print $c \"HTTP/1.0 200 OK\\r\\n\\r\\n\", 'x' x 2_000_000;";
+    let (_server, _pipes) = vm.command(["perl", "-MIO::Socket::INET", "-e", server]).spawn().unwrap();
+    vm.wait_for_port(80, SOON).unwrap();
+    let fetch = r#"exec 3<>/dev/tcp/10.0.0.2/80; printf 'GET / HTTP/1.0\r\n\r\n' >&3; wc -c <&3"#;
+    let fetched = bed["plain"].command(["bash", "-c", fetch]).output().unwrap();
+    assert_eq!(fetched.text(), "2000019\n", "{fetched:?}");
+
+    bed.cut("vm-1", Some("lan")).unwrap();
+    assert_eq!(answered(&bed, "vm-2", "10.0.0.1", 8), 3);
+    let ping = Tool::Ping {
+        target: "10.0.0.2".parse().unwrap(),
+        count: 1,
+        interval_ms: 1,
+        wait_ms: 300,
+        size: 8,
+        interface: None,
+    };
+    for from in ["plain", "vm-2"] {
+        let report = bed[from].tool(ping.clone(), SOON).unwrap();
+        assert!(matches!(report, Report::Ping { received: 0, .. }), "from {from}: {report:?}");
+    }
+    bed.heal("vm-1", Some("lan")).unwrap();
+    assert_eq!(answered(&bed, "plain", "10.0.0.2", 8), 3);
+    assert_eq!(bed.connect("vm-1", 80, SOON).unwrap_err().kind, FaultKind::Unsupported);
 }

@@ -141,9 +141,7 @@ fn kernels_are_chosen_and_explained() {
         cannot = { needs = ["vlan"] }
         must = { kernel = "shared", needs = ["vlan", "netem"] }
         asks = { kernel = "own", image = "debian:sid" }
-        wants-more = { kernel = "own", image = "debian:sid", interfaces = { lan = {} }, needs = ["netem"] }
-        [networks]
-        lan = { raw = true }
+        wants-more = { kernel = "own", image = "debian:sid", needs = ["netem"] }
         "#,
     );
     let plan = Plan::new(&bed, &host(&["tun", "module:wireguard"]));
@@ -168,7 +166,7 @@ fn kernels_are_chosen_and_explained() {
     assert_snapshot!(obstacles.join("\n"), @r#"
     cannot: the host's kernel 6.18.0 has no vlan, and the host's root cannot run on a kernel of its own; load its modules, or give the machine another image, for example `debian:bookworm`
     must: the host's kernel 6.18.0 has no vlan, netem; load its modules, or leave `kernel = "shared"` away
-    wants-more: machines with kernels of their own have no interfaces, no modules beside the few that they start with yet; leave `kernel` away, if the host's kernel will do
+    wants-more: machines with kernels of their own have no modules beside the few that they start with yet; leave `kernel` away, if the host's kernel will do
     "#);
 }
 

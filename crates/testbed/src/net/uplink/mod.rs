@@ -13,10 +13,9 @@ mod udp;
 pub use policy::name_servers;
 pub(crate) use policy::{Policy, Refusal};
 
-use super::switch::{Frames, Mac, Port, Switch, Watch};
+use super::switch::{Frames, Mac, Port, Watch};
 use packet::{Ends, IpPacket, MOST_DATAGRAM, Unreachable};
 use rustix::event::epoll::EventFlags;
-use rustix::fd::OwnedFd;
 use smoltcp::wire::{EthernetFrame, EthernetProtocol, IpProtocol, TcpPacket};
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -48,36 +47,7 @@ impl Default for Options {
     }
 }
 
-/// An uplink that works. Dropping it ends it, and all connections through it.
-#[derive(Debug)]
-pub struct Uplink {
-    switch: Switch,
-}
-
-impl Uplink {
-    /// Starts an uplink as the only port of a trunk. `gateway` are its addresses on the network, with the lengths of
-    /// their prefixes; `mac` is its address on the link, that no machine may have.
-    ///
-    /// # Errors
-    /// Limits of the system, and `/etc/resolv.conf` that cannot be read if it is needed.
-    pub fn start(
-        trunk: OwnedFd,
-        gateway: &[(IpAddr, u8)],
-        mac: Mac,
-        options: Options,
-    ) -> Result<Uplink, Fault> {
-        let switch = Switch::start(trunk)?;
-        switch.attach(Box::new(Gateway::new(gateway, mac, options)?))?;
-        Ok(Uplink { switch })
-    }
-
-    /// The switch, for further ports of the network.
-    pub fn switch(&self) -> &Switch {
-        &self.switch
-    }
-}
-
-/// The port of a switch that is an uplink.
+/// The port of a switch that is an uplink: dropped, all connections through it end.
 pub struct Gateway {
     addresses: Vec<(IpAddr, u8)>,
     options: Options,
@@ -102,10 +72,11 @@ enum Flow {
 const DOMAIN: u16 = 53;
 
 impl Gateway {
-    /// The port with these addresses.
+    /// The port with these addresses on the network, with the lengths of their prefixes; `mac` is its address on the link,
+    /// that no machine may have.
     ///
     /// # Errors
-    /// As [`Uplink::start`].
+    /// Limits of the system, and `/etc/resolv.conf` that cannot be read if it is needed.
     pub fn new(gateway: &[(IpAddr, u8)], mac: Mac, mut options: Options) -> Result<Gateway, Fault> {
         const RESOLV_CONF: &str = "/etc/resolv.conf";
         if options.name_servers.is_empty() {

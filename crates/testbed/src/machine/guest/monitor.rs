@@ -1,0 +1,95 @@
+//! What a hypervisor is told: QEMU's monitor protocol (QMP), a line of JSON for each message.
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::{AsFd as _, OwnedFd};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use testbed_agent::{Doing as _, Fault, FaultKind};
+use testbed_sys::fdpass;
+
+/// How long an answer may take.
+const ANSWER: Duration = Duration::from_secs(20);
+/// The longest line that is read, in bytes: a hypervisor may have been taken over by its guest.
+const LONGEST: usize = 64 * 1024;
+
+/// A connection to a hypervisor that is ready for commands.
+pub(super) struct Monitor {
+    socket: OwnedFd,
+    input: Vec<u8>,
+}
+
+impl Monitor {
+    /// Greets the hypervisor behind a socket.
+    ///
+    /// # Errors
+    /// When it does not answer, or not as it should.
+    pub(super) fn open(socket: OwnedFd) -> Result<Monitor, Fault> {
+        let mut monitor = Monitor { socket, input: Vec::new() };
+        let end = Instant::now() + ANSWER;
+        while monitor.next_line(end)?.get("QMP").is_none() {}
+        monitor.execute("qmp_capabilities", json!({}), None)?;
+        Ok(monitor)
+    }
+
+    /// Has it carry out a command, with a descriptor if that wants one, and gives what it returns.
+    ///
+    /// # Errors
+    /// What it says, or that it does not answer.
+    pub(super) fn execute(
+        &mut self,
+        command: &str,
+        arguments: Value,
+        fd: Option<OwnedFd>,
+    ) -> Result<Value, Fault> {
+        let message = json!({ "execute": command, "arguments": arguments }).to_string() + "\n";
+        let fds: Vec<_> = fd.iter().map(|fd| fd.as_fd()).collect();
+        // Commands are short: the socket takes each whole.
+        let sent =
+            fdpass::send(self.socket.as_fd(), message.as_bytes(), &fds).doing("tell the hypervisor")?;
+        if sent < message.len() {
+            return Err(Fault::new(FaultKind::Protocol, "tell the hypervisor: it does not read"));
+        }
+        let end = Instant::now() + ANSWER;
+        loop {
+            let mut said = self.next_line(end)?;
+            if let Some(error) = said.get("error") {
+                let what = error.get("desc").and_then(Value::as_str).unwrap_or("no reason");
+                return Err(Fault::new(FaultKind::State, format!("have the hypervisor {command}: {what}")));
+            }
+            // The others are events.
+            if let Some(returned) = said.get_mut("return") {
+                return Ok(returned.take());
+            }
+        }
+    }
+
+    fn next_line(&mut self, end: Instant) -> Result<Value, Fault> {
+        loop {
+            if let Some(length) = self.input.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.input.drain(..=length).collect();
+                let broken = || Fault::new(FaultKind::Protocol, "understand the hypervisor");
+                return serde_json::from_slice(&line).map_err(|_| broken());
+            }
+            if self.input.len() > LONGEST {
+                return Err(Fault::new(
+                    FaultKind::Protocol,
+                    "understand the hypervisor: it goes on for ever",
+                ));
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            let wait = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+            match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&wait)) {
+                Ok(0) => {
+                    return Err(Fault::new(FaultKind::Timeout, "get an answer from the hypervisor"));
+                }
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(Fault::system("wait for the hypervisor", &error.into())),
+            }
+            let mut bytes = [0; 4096];
+            match rustix::io::read(&self.socket, &mut bytes).doing("hear the hypervisor")? {
+                0 => return Err(Fault::new(FaultKind::State, "hear the hypervisor: it has ended")),
+                length => self.input.extend_from_slice(&bytes[..length]),
+            }
+        }
+    }
+}
