@@ -206,9 +206,7 @@ pub enum Probe {
     KernelFiles,
     /// A tmpfs whose files may have user attributes (Linux 6.6).
     MemoryAttributes,
-    /// A copy of a mount that is attached nowhere (Linux 6.15).
-    DetachedCopies,
-    /// Overlay with `userxattr` in the namespaces, its layers given by descriptor or path.
+    /// Overlay with `userxattr` in the namespaces.
     Overlay,
     /// A mount of this folder that shows other owners (mount_setattr(2)). Needs root.
     IdMap(String),

@@ -1,13 +1,17 @@
 //! Mounts by descriptor: made, mapped and attached without paths that others could change (fsopen(2), open_tree(2),
 //! mount_setattr(2)).
 
+mod overlay;
+
+pub use overlay::{Layer, Marks, Overlay};
+
 use crate::process::check_long;
-use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs::CWD;
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
-    fsconfig_reconfigure, fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick,
-    move_mount, open_tree,
+    fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick, move_mount,
+    open_tree,
 };
 use rustix::path::Arg;
 use std::io;
@@ -45,29 +49,13 @@ impl NewFs {
         Ok(self)
     }
 
-    /// Sets a parameter to an open folder; where the kernel wants a path (before Linux 6.13 for overlay), its path in
-    /// `/proc/self/fd` is given instead.
-    ///
-    /// # Errors
-    /// As for [`NewFs::set`].
-    pub fn folder(self, key: &str, folder: BorrowedFd<'_>) -> io::Result<NewFs> {
-        match fsconfig_set_fd(&self.context, key, folder) {
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::BADF) => {
-                let path = format!("/proc/self/fd/{}", folder.as_raw_fd());
-                self.explain(fsconfig_set_string(&self.context, key, &path))?;
-            }
-            other => self.explain(other)?,
-        }
-        Ok(self)
-    }
-
     /// Makes the file system and a mount of it that is attached nowhere yet.
     ///
     /// # Errors
     /// Those of fsconfig(2) and fsmount(2), with what the kernel logged about it.
-    pub fn mount(self, attributes: MountAttrFlags) -> io::Result<OwnedFd> {
+    pub fn mount(self, attributes: MountAttrFlags) -> io::Result<Detached> {
         self.explain(fsconfig_create(&self.context))?;
-        Ok(fsmount(&self.context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
+        Ok(Detached(fsmount(&self.context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?))
     }
 
     fn explain(&self, result: rustix::io::Result<()>) -> io::Result<()> {
@@ -97,42 +85,108 @@ pub fn seal(mount: BorrowedFd<'_>) -> io::Result<()> {
     Ok(fsconfig_reconfigure(&context)?)
 }
 
-/// A mount of what stands at a path: a copy, attached nowhere yet, of one mount or of all below it too.
+/// A mount that is attached nowhere yet.
+///
+/// Before Linux 6.15 such a mount can be attached and nothing else: it cannot be copied, nor be a layer of an overlay.
+/// So there is nothing else to be had of it here.
+///
+/// ```compile_fail
+/// # use testbed_sys::mount::Detached;
+/// fn copied(mount: &Detached) -> std::io::Result<Detached> {
+///     mount.copy(c"")
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Detached(OwnedFd);
+
+/// A mount that is attached in some mount namespace. Whoever is in that namespace can copy it, and make it a layer.
+///
+/// ```
+/// # use testbed_sys::mount::{Attached, Detached};
+/// fn copied(mount: &Attached) -> std::io::Result<Detached> {
+///     mount.copy(c"")
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Attached(OwnedFd);
+
+/// A folder of an [`Attached`] mount.
+#[derive(Debug)]
+pub struct Folder(OwnedFd);
+
+impl AsFd for Detached {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsFd for Attached {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsFd for Folder {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Detached {
+    /// Attaches it on what stands at a path (which may itself be covered by a mount).
+    ///
+    /// # Errors
+    /// Those of move_mount(2).
+    pub fn attach(self, folder: BorrowedFd<'_>, path: impl Arg) -> io::Result<Attached> {
+        move_mount(&self.0, c"", folder, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+        Ok(Attached(self.0))
+    }
+
+    /// Attaches it on what an open descriptor names.
+    ///
+    /// # Errors
+    /// Those of move_mount(2).
+    pub fn attach_on(self, place: BorrowedFd<'_>) -> io::Result<Attached> {
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+        move_mount(&self.0, c"", place, c"", flags)?;
+        Ok(Attached(self.0))
+    }
+}
+
+impl Attached {
+    /// A copy of it that shows what stands at a path in it. Mounts below it are left out.
+    ///
+    /// # Errors
+    /// Those of open_tree(2).
+    pub fn copy(&self, path: impl Arg) -> io::Result<Detached> {
+        copy_of(self.0.as_fd(), path, false)
+    }
+
+    /// A folder in it.
+    ///
+    /// # Errors
+    /// Those of openat2(2), which follows no link here.
+    pub fn folder(&self, path: impl Arg) -> io::Result<Folder> {
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::PATH | OFlags::NOFOLLOW;
+        Ok(Folder(openat2(&self.0, path, flags, Mode::empty(), ResolveFlags::BENEATH)?))
+    }
+}
+
+/// A mount of what stands at a path of this mount namespace: a copy of one mount, or of all below it too.
 ///
 /// # Errors
 /// Those of open_tree(2).
-pub fn copy_of(folder: BorrowedFd<'_>, path: impl Arg, recursive: bool) -> io::Result<OwnedFd> {
+pub fn copy_of_path(path: impl Arg, recursive: bool) -> io::Result<Detached> {
+    copy_of(CWD, path, recursive)
+}
+
+fn copy_of(folder: BorrowedFd<'_>, path: impl Arg, recursive: bool) -> io::Result<Detached> {
     let mut flags =
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
-    Ok(open_tree(folder, path, flags)?)
-}
-
-/// A mount of what stands at an absolute path.
-///
-/// # Errors
-/// Those of open_tree(2).
-pub fn copy_of_path(path: impl Arg, recursive: bool) -> io::Result<OwnedFd> {
-    copy_of(CWD, path, recursive)
-}
-
-/// Attaches a mount on what stands at a path (which may itself be covered by a mount).
-///
-/// # Errors
-/// Those of move_mount(2).
-pub fn attach(mount: BorrowedFd<'_>, folder: BorrowedFd<'_>, path: impl Arg) -> io::Result<()> {
-    Ok(move_mount(mount, c"", folder, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
-}
-
-/// Attaches a mount on what an open descriptor names.
-///
-/// # Errors
-/// Those of move_mount(2).
-pub fn attach_on(mount: BorrowedFd<'_>, place: BorrowedFd<'_>) -> io::Result<()> {
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    Ok(move_mount(mount, c"", place, c"", flags)?)
+    Ok(Detached(open_tree(folder, path, flags)?))
 }
 
 /// What [`alter`] changes about a mount.
@@ -150,7 +204,7 @@ pub struct Alteration<'a> {
 ///
 /// # Errors
 /// Those of mount_setattr(2).
-pub fn restrict(mount: BorrowedFd<'_>, to: MountAttrFlags) -> io::Result<()> {
+pub fn restrict(mount: &Detached, to: MountAttrFlags) -> io::Result<()> {
     // SAFETY: plain numbers, for which all zeroes is a value: nothing changes.
     let mut attributes: libc::mount_attr = unsafe { std::mem::zeroed() };
     attributes.attr_set = u64::from(to.bits());
@@ -161,7 +215,7 @@ pub fn restrict(mount: BorrowedFd<'_>, to: MountAttrFlags) -> io::Result<()> {
 ///
 /// # Errors
 /// Those of mount_setattr(2): EINVAL where the file system cannot be idmapped.
-pub fn alter(mount: BorrowedFd<'_>, alteration: Alteration<'_>, recursive: bool) -> io::Result<()> {
+pub fn alter(mount: &Detached, alteration: Alteration<'_>, recursive: bool) -> io::Result<()> {
     // SAFETY: plain numbers, for which all zeroes is a value: nothing changes.
     let mut attributes: libc::mount_attr = unsafe { std::mem::zeroed() };
     if let Some(namespace) = alteration.ids {
@@ -177,13 +231,13 @@ pub fn alter(mount: BorrowedFd<'_>, alteration: Alteration<'_>, recursive: bool)
     set_attributes(mount, &attributes, recursive)
 }
 
-fn set_attributes(mount: BorrowedFd<'_>, attributes: &libc::mount_attr, recursive: bool) -> io::Result<()> {
+fn set_attributes(mount: &Detached, attributes: &libc::mount_attr, recursive: bool) -> io::Result<()> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: `attributes` outlives the call, and its size is told.
     check_long(unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
-            mount.as_raw_fd(),
+            mount.0.as_raw_fd(),
             c"".as_ptr(),
             flags,
             std::ptr::from_ref(attributes),

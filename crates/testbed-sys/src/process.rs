@@ -528,6 +528,14 @@ pub fn reap(pid: Option<u32>) -> io::Result<Option<(u32, Status)>> {
     }
 }
 
+/// Bytes in a page of memory. The C library knows it from the start of the program: before Linux 6.4 a process that has hidden
+/// itself cannot ask the kernel any more.
+pub fn page_size() -> u64 {
+    // SAFETY: a plain number in and out.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(size).unwrap_or(4096)
+}
+
 /// Sends a signal (kill(2)); a negative number means a process group.
 ///
 /// # Errors

@@ -19,7 +19,7 @@ pub(crate) use control::SOCKET as CONTROL_SOCKET;
 pub(crate) use guest::live as live_as_guest;
 
 use line::Line;
-use rustix::fd::{AsFd as _, OwnedFd};
+use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::Signal;
 use std::borrow::Cow;
@@ -28,6 +28,7 @@ use testbed_agent::agent::Reply;
 use testbed_agent::frame::{Kind, encode_message};
 use testbed_agent::launch::Machine;
 use testbed_agent::{Doing, Fault};
+use testbed_sys::mount::Detached;
 use testbed_sys::process::{self, SingleThreaded, exit_now};
 
 /// All that a machine begins with.
@@ -39,7 +40,6 @@ pub(crate) struct Birth<'a> {
     pub(crate) agent: io::Result<OwnedFd>,
     /// Files of cgroups, version 1, that this process enters by writing to them.
     pub(crate) doors: Vec<OwnedFd>,
-    pub(crate) pieces: Pieces,
     /// The launcher, and so this process, is behind the filter of system calls already.
     pub(crate) confined: bool,
     pub(crate) token: SingleThreaded,
@@ -47,18 +47,41 @@ pub(crate) struct Birth<'a> {
 
 /// Mounts that are attached nowhere yet.
 pub(crate) struct Pieces {
-    /// Top first.
-    pub(crate) lowers: Vec<OwnedFd>,
-    pub(crate) parts: Vec<Part>,
-    pub(crate) upper: Upper,
+    pub(crate) root: Root,
     /// Holds `dev`, `run` and `tmp`.
-    pub(crate) volatile: OwnedFd,
+    pub(crate) volatile: Detached,
     /// The host's devices and the files that they are mounted on; none where `dev` has devices of its own.
-    pub(crate) devices: Vec<(&'static str, OwnedFd)>,
+    pub(crate) devices: Vec<(&'static str, Detached)>,
     /// In the order of [`Machine::mounts`].
-    pub(crate) mounts: Vec<OwnedFd>,
+    pub(crate) mounts: Vec<Detached>,
     /// The folder with the command `testbed`, for a machine that may drive its testbed.
-    pub(crate) client: Option<OwnedFd>,
+    pub(crate) client: Option<Detached>,
+}
+
+/// The root file system.
+pub(crate) enum Root {
+    /// To be mounted.
+    Layers {
+        /// Top first.
+        lowers: Vec<Detached>,
+        parts: Vec<Part>,
+        /// Holds `upper` and `work`.
+        upper: Detached,
+    },
+    /// It is at [`crate::launcher::ROOT`].
+    Mounted,
+}
+
+impl Root {
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        match self {
+            Root::Layers { lowers, parts, upper } => {
+                let hosts = parts.iter().filter_map(|part| part.host.as_ref());
+                lowers.iter().chain(hosts).chain([upper]).map(|fd| fd.as_fd()).collect()
+            }
+            Root::Mounted => Vec::new(),
+        }
+    }
 }
 
 /// A folder of the host's root that cannot be a layer as a part of that, but has to be one for itself.
@@ -66,18 +89,13 @@ pub(crate) struct Part {
     /// In the root folder.
     pub(crate) name: String,
     /// None if the host's cannot be had; then only what the other layers have of it is there.
-    pub(crate) host: Option<OwnedFd>,
-}
-
-/// The mount that holds `upper` and `work`.
-pub(crate) struct Upper {
-    pub(crate) mount: OwnedFd,
+    pub(crate) host: Option<Detached>,
 }
 
 /// Lives the machine's life. Called in the child of a clone; never returns to the launcher's code.
-pub(crate) fn begin(birth: Birth<'_>) -> ! {
+pub(crate) fn begin(birth: Birth<'_>, pieces: Pieces) -> ! {
     let Ok(agent) = &birth.agent else { exit_now(1) };
-    if let Err(fault) = put_together(&birth, agent) {
+    if let Err(fault) = put_together(&birth, pieces, agent) {
         let mut bytes = Vec::new();
         let reply = Reply::Failed(fault.on(&birth.spec.hostname));
         if encode_message(&mut bytes, 0, Kind::Reply, 0, &reply).is_ok() {
@@ -92,15 +110,15 @@ pub(crate) fn begin(birth: Birth<'_>) -> ! {
     exit_now(0)
 }
 
-fn put_together(birth: &Birth<'_>, agent: &OwnedFd) -> Result<(), Fault> {
+fn put_together(birth: &Birth<'_>, pieces: Pieces, agent: &OwnedFd) -> Result<(), Fault> {
     // First, so that all it uses is charged to it.
     for door in &birth.doors {
         rustix::io::write(door, b"0").doing("enter cgroup")?;
     }
-    let Pieces { lowers, parts, upper, volatile, devices, mounts, client } = &birth.pieces;
-    let mut keep = vec![agent.as_fd(), birth.gate.as_fd(), upper.mount.as_fd(), volatile.as_fd()];
-    keep.extend(lowers.iter().chain(mounts).chain(client).map(|fd| fd.as_fd()));
-    keep.extend(parts.iter().filter_map(|part| part.host.as_ref()).map(|fd| fd.as_fd()));
+    let Pieces { root, volatile, devices, mounts, client } = &pieces;
+    let mut keep = vec![agent.as_fd(), birth.gate.as_fd(), volatile.as_fd()];
+    keep.extend(root.descriptors());
+    keep.extend(mounts.iter().chain(client).map(|fd| fd.as_fd()));
     keep.extend(devices.iter().map(|(_, fd)| fd.as_fd()));
     process::close_all_but(&keep).doing("close descriptors")?;
     die_with_launcher()?;
@@ -109,7 +127,7 @@ fn put_together(birth: &Birth<'_>, agent: &OwnedFd) -> Result<(), Fault> {
     // A change of ids clears it (prctl(2)).
     die_with_launcher()?;
     process::unshare_cgroup().doing("make a cgroup namespace")?;
-    root::enter(birth)?;
+    root::enter(birth.spec, pieces)?;
     rustix::system::sethostname(birth.spec.hostname.as_bytes()).doing("set the host name")?;
     pass_gate(birth)?;
     // An ordinary user's launcher, agent and programs are the same user for the kernel: only this keeps programs from

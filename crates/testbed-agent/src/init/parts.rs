@@ -1,57 +1,61 @@
 //! Folders of the host's root that are overlays of their own, in the machines of an ordinary user.
 
-use super::root::{ASSEMBLY, put_on};
-use super::{Doing as _, Part, Pieces};
-use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, chmodat, mkdirat, openat, openat2, statat};
+use super::Doing as _;
+use super::root::{Layers, put_on};
+use rustix::fd::BorrowedFd;
+use rustix::fs::{AtFlags, Mode, chmodat, mkdirat, statat};
 use rustix::io::Errno;
-use rustix::mount::MountAttrFlags;
 use testbed_agent::Fault;
-use testbed_sys::mount::{self, NewFs};
+use testbed_sys::mount::{Attached, Detached, Folder, Marks, Overlay};
 
 /// Mounts each on the new root: what the layers have of it, and below that the host's.
 ///
 /// What a machine changes in it lies where it would without this: in the folder of that name of the upper layer.
-pub(super) fn cover(root: BorrowedFd<'_>, pieces: &Pieces) -> Result<(), Fault> {
-    pieces.parts.iter().try_for_each(|part| {
-        let overlay = overlay(root, pieces, part).map_err(|f| f.at(format!("/{}", part.name)))?;
-        put_on(root, overlay.as_fd(), &part.name)
+pub(super) fn cover(
+    root: BorrowedFd<'_>,
+    layers: &Layers,
+    parts: &[(String, Option<Attached>)],
+) -> Result<(), Fault> {
+    parts.iter().try_for_each(|(name, host)| {
+        let overlay = overlay(root, layers, name, host.as_ref()).map_err(|f| f.at(format!("/{name}")))?;
+        put_on(root, overlay, name)
     })
 }
 
-fn overlay(root: BorrowedFd<'_>, pieces: &Pieces, part: &Part) -> Result<OwnedFd, Fault> {
-    let name = part.name.as_str();
+fn overlay(
+    root: BorrowedFd<'_>,
+    layers: &Layers,
+    name: &str,
+    host: Option<&Attached>,
+) -> Result<Detached, Fault> {
     let mode = Mode::from_raw_mode(statat(root, name, AtFlags::empty()).doing("find")?.st_mode);
-    let upper = folder(&pieces.upper.mount, &format!("upper/{name}"), mode)?;
-    let work = folder(&pieces.upper.mount, &format!("work/{name}"), Mode::RWXU)?;
-    let mut overlay = NewFs::open("overlay").doing("open overlay")?;
-    for lower in &pieces.lowers {
-        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::PATH | OFlags::NOFOLLOW;
-        match openat2(lower, name, flags, Mode::empty(), ResolveFlags::BENEATH) {
-            Ok(folder) => overlay = overlay.folder("lowerdir+", folder.as_fd()).doing("add a layer")?,
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
-            Err(error) => return Err(Fault::system("open a layer", &error.into())),
+    let upper = folder(&layers.upper, &format!("upper/{name}"), mode)?;
+    let work = folder(&layers.upper, &format!("work/{name}"), Mode::RWXU)?;
+    let mut lowers = Vec::new();
+    for lower in &layers.lowers {
+        match lower.folder(name) {
+            Ok(folder) => lowers.push(folder),
+            Err(error) => match Errno::from_io_error(&error) {
+                Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+                _ => return Err(Fault::system("open a layer", &error)),
+            },
         }
     }
-    if let Some(host) = &part.host {
-        mount::attach(host.as_fd(), CWD, ASSEMBLY).doing("attach a folder of the host")?;
-        overlay = overlay.folder("lowerdir+", host.as_fd()).doing("add a folder of the host")?;
+    let mut overlay = Overlay::new(Marks::User);
+    lowers.iter().for_each(|lower| overlay.lower(lower));
+    if let Some(host) = host {
+        overlay.lower(host);
     }
-    overlay
-        .folder("upperdir", upper.as_fd())
-        .and_then(|fs| fs.folder("workdir", work.as_fd()))
-        .and_then(|fs| fs.flag("userxattr"))
-        .and_then(|fs| fs.mount(MountAttrFlags::empty()))
-        .doing("mount the host's folder")
+    overlay.upper(&upper, &work);
+    overlay.mount().doing("mount the host's folder")
 }
 
 /// Opens a folder, which is made if it is not there: it is, where the machine is one that ran before.
-fn folder(at: &OwnedFd, path: &str, mode: Mode) -> Result<OwnedFd, Fault> {
+fn folder(at: &Attached, path: &str, mode: Mode) -> Result<Folder, Fault> {
     match mkdirat(at, path, Mode::RWXU) {
         Ok(()) => chmodat(at, path, mode, AtFlags::empty()).doing("make a folder")?,
         Err(Errno::EXIST) => {}
         Err(error) => return Err(Fault::system("make a folder", &error.into())),
     }
-    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::PATH;
-    openat(at, path, flags, Mode::empty()).doing("open a folder")
+    at.folder(path).doing("open a folder")
 }

@@ -60,7 +60,7 @@ fn look_at(pid: u32) -> Option<Process> {
         parent: fields.get(1)?.parse().ok()?,
         uid,
         state: fields.first()?.chars().next()?,
-        memory: fields.get(21)?.parse::<u64>().ok()?.saturating_mul(rustix::param::page_size() as u64),
+        memory: fields.get(21)?.parse::<u64>().ok()?.saturating_mul(process::page_size()),
         command,
     })
 }

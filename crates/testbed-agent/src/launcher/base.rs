@@ -1,7 +1,8 @@
 //! What a launcher makes once and shares between its machines: id maps, the host's root with its secrets masked, and
 //! the cgroups that machines' folders are made in.
 
-use super::nursery::Nursery;
+use super::rooms::Rooms;
+use super::shelf::{AtShelf, Shared, Shelf};
 use super::skeleton::{Skeleton, Survey};
 use crate::init::Part;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,7 +20,7 @@ use testbed_agent::launch::{Controller, IDS, Ids, Mask, Masked, Setup};
 use testbed_agent::layers::opaque;
 use testbed_agent::{Fault, FaultKind};
 use testbed_sys::delegation;
-use testbed_sys::mount::{self, Alteration, NewFs};
+use testbed_sys::mount::{self, Alteration, Detached, Marks, NewFs, Overlay};
 use testbed_sys::process::{self, Cloned, Namespaces, SingleThreaded, clone};
 use testbed_sys::userns::{self, IdMap};
 
@@ -32,20 +33,22 @@ pub(super) struct Base {
     /// Namespaces that show one owner of the host as root, by that owner.
     owners: RefCell<HashMap<(u32, u32), OwnedFd>>,
     /// The folder with the command that drives a testbed from inside, once a machine has wanted it.
-    client: OnceCell<OwnedFd>,
+    client: OnceCell<Shared>,
     pub(super) unified: Option<Rc<OwnedFd>>,
     pub(super) controllers: Vec<(Controller, Rc<OwnedFd>)>,
     /// Of this launcher alone: a keeper may have several.
     cgroup_paths: Vec<PathBuf>,
     tun: bool,
-    /// None for an ordinary user, who cannot have one.
-    nursery: Option<Nursery>,
+    rooms: Rc<Rooms>,
+    pub(super) shelf: Shelf,
+    /// Of overlays whose upper layer is in memory.
+    pub(super) marks: Marks,
 }
 
 /// The host's own root, as its machines get it.
 enum Host {
     /// One read-only overlay.
-    Whole(OwnedFd),
+    Whole(Shared),
     /// An ordinary user's: the kernel refuses `/` as a layer in a mount namespace that is not its own.
     Folders(Skeleton),
 }
@@ -100,8 +103,8 @@ impl Separate {
     /// Makes what machines share.
     pub(super) fn prepare(self, token: SingleThreaded) -> Result<Base, Fault> {
         become_root(token)?;
-        let skeleton = Skeleton::make(&self.mask, self.survey, self.setup.ids)?;
         let base = Base::prepare(token, &self.setup)?;
+        let skeleton = Skeleton::make(token, &base, &self.mask, self.survey)?;
         Ok(Base { host: Ok(Host::Folders(skeleton)), ..base })
     }
 }
@@ -145,17 +148,17 @@ impl Base {
         for (controller, path) in &setup.cgroup_v1 {
             controllers.push((*controller, open_group(path)?));
         }
-        let nursery = match setup.ids {
-            Ids::Range(_) => Some(Nursery::make(token)?),
-            Ids::Delegated(_) | Ids::Single => None,
-        };
-        if nursery.is_some() {
+        let (rooms, marks) = Rooms::make(token, setup.ids.is_ordinary())?;
+        let rooms = Rc::new(rooms);
+        if rooms.has_nursery() {
             // From here on the launcher lives behind the filter of its machines; they inherit it, which costs them
             // nothing. An ordinary user's machines set it themselves: only there they have the privilege.
             testbed_sys::seccomp::confine().doing("filter system calls")?;
         }
         Ok(Base {
-            nursery,
+            shelf: Shelf::new(&rooms),
+            marks,
+            rooms,
             ids: setup.ids,
             canonical,
             host: Err(Fault::new(FaultKind::State, "the launcher has no root of the host yet")),
@@ -169,10 +172,8 @@ impl Base {
     }
 
     /// Prepares the host's root, as root's launcher has it, with some of it hidden.
-    pub(super) fn show_host(&mut self, mask: &[Masked]) -> Result<(), Fault> {
-        let missing = || Fault::new(FaultKind::State, "the launcher has no map of ids");
-        let ids = self.canonical.as_ref().ok_or_else(missing);
-        self.host = ids.and_then(|ids| masked_host(ids.as_fd(), mask)).map(Host::Whole);
+    pub(super) fn show_host(&mut self, token: SingleThreaded, mask: &[Masked]) -> Result<(), Fault> {
+        self.host = self.masked_host(token, mask).map(Host::Whole);
         self.host.as_ref().map(drop).map_err(Fault::clone)
     }
 
@@ -181,21 +182,15 @@ impl Base {
         &self,
         token: SingleThreaded,
         cgroup: Option<BorrowedFd<'_>>,
+        root: Option<Detached>,
     ) -> Result<Cloned, Fault> {
-        let Some(nursery) = &self.nursery else {
-            return clone(token, Namespaces::MACHINE, cgroup).doing("clone process 1");
-        };
-        nursery.enter(token)?;
-        let cloned = clone(token, Namespaces::MACHINE, cgroup).doing("clone process 1");
-        if !matches!(cloned, Ok(Cloned::Child)) {
-            nursery.leave(token)?;
-        }
-        cloned
+        let clone = || clone(token, Namespaces::MACHINE, cgroup).doing("clone process 1");
+        self.rooms.clone_in_nursery(token, root, clone)
     }
 
     /// Machines inherit the filter of system calls.
     pub(super) fn is_confined(&self) -> bool {
-        self.nursery.is_some()
+        self.rooms.has_nursery()
     }
 
     pub(super) fn ids(&self) -> Ids {
@@ -215,21 +210,21 @@ impl Base {
     }
 
     /// A mount of the masked host root, and the folders of the host that belong on it.
-    pub(super) fn host(&self) -> Result<(OwnedFd, Vec<Part>), Fault> {
+    pub(super) fn host(&self, shelf: &AtShelf<'_>) -> Result<(Detached, Vec<Part>), Fault> {
         let (root, parts) = match self.host.as_ref().map_err(Fault::clone)? {
             Host::Whole(root) => (root, Vec::new()),
-            Host::Folders(skeleton) => (&skeleton.layer, skeleton.parts()?),
+            Host::Folders(skeleton) => (&skeleton.layer, skeleton.parts(shelf)?),
         };
-        Ok((mount::copy_of(root.as_fd(), c"", false).doing("open the host's root")?, parts))
+        Ok((shelf.copy(root, "")?, parts))
     }
 
     /// A mount of a folder whose owners are as inside.
-    pub(super) fn canonical(&self, path: &str) -> Result<OwnedFd, Fault> {
+    pub(super) fn canonical(&self, path: &str) -> Result<Detached, Fault> {
         let fault = |f: Fault| f.at(path);
         let layer = mount::copy_of_path(path, false).doing("open layer").map_err(fault)?;
         if let Some(ids) = &self.canonical {
             let alteration = Alteration { ids: Some(ids.as_fd()), ..Alteration::default() };
-            mount::alter(layer.as_fd(), alteration, false).doing("map owners of").map_err(fault)?;
+            mount::alter(&layer, alteration, false).doing("map owners of").map_err(fault)?;
         }
         Ok(layer)
     }
@@ -241,7 +236,7 @@ impl Base {
         path: &str,
         owner: (u32, u32),
         writable: bool,
-    ) -> Result<OwnedFd, Fault> {
+    ) -> Result<Detached, Fault> {
         let fault = |f: Fault| f.at(path);
         let tree = match (mount::copy_of_path(path, false), self.ids) {
             // An ordinary user cannot take apart what is mounted below it.
@@ -263,25 +258,28 @@ impl Base {
         };
         let alteration =
             Alteration { ids: ids.map(AsFd::as_fd), read_only: !writable, ..Alteration::default() };
-        mount::alter(tree.as_fd(), alteration, true).doing("map owners of").map_err(fault)?;
+        mount::alter(&tree, alteration, true).doing("map owners of").map_err(fault)?;
         Ok(tree)
     }
 
-    /// A mount of the folder that holds this program as the command `testbed`. All machines that have it share its pages,
-    /// and none can change it.
-    pub(super) fn client(&self) -> Result<OwnedFd, Fault> {
-        let folder = match self.client.get() {
-            Some(folder) => folder,
+    /// The folder that holds this program as the command `testbed`. All machines that have it share its pages, and none can
+    /// change it.
+    pub(super) fn client(&self, token: SingleThreaded) -> Result<&Shared, Fault> {
+        match self.client.get() {
+            Some(folder) => Ok(folder),
             None => {
-                let made = client_folder(self.root_id())?;
-                self.client.get_or_init(|| made)
+                let made = self.shelf.keep(token, client_folder(self.root_id())?)?;
+                Ok(self.client.get_or_init(|| made))
             }
-        };
-        mount::copy_of(folder.as_fd(), c"", false).doing("open the command's folder")
+        }
     }
 
     /// A small layer that holds files, all of them root's.
-    pub(super) fn files_layer(&self, files: &[(String, String)]) -> Result<OwnedFd, Fault> {
+    pub(super) fn files_layer(
+        &self,
+        token: SingleThreaded,
+        files: &[(String, String)],
+    ) -> Result<Shared, Fault> {
         let layer = tmpfs("4m")?;
         let owner = self.root_id();
         for (path, content) in files {
@@ -289,18 +287,35 @@ impl Base {
             make_parents(layer.as_fd(), path, owner)?;
             write_file(layer.as_fd(), path, content, 0o644, owner, owner)?;
         }
-        Ok(layer)
+        self.shelf.keep(token, layer)
     }
 
-    /// Its mounts and mount namespaces, which the kernel takes time to take down.
-    pub(super) fn into_mounts(self) -> impl Iterator<Item = OwnedFd> {
-        let host = match self.host {
-            Ok(Host::Whole(root)) => Some(root),
-            Ok(Host::Folders(skeleton)) => Some(skeleton.layer),
-            Err(_) => None,
-        };
-        let nursery = self.nursery.map(Nursery::into_namespace);
-        host.into_iter().chain(self.client.into_inner()).chain(nursery)
+    /// Its mount namespaces, which the kernel takes time to take down.
+    pub(super) fn into_namespaces(self) -> impl Iterator<Item = OwnedFd> {
+        let Base { rooms, shelf, host, client, .. } = self;
+        drop((shelf, host, client));
+        Rc::into_inner(rooms).into_iter().flat_map(Rooms::into_namespaces)
+    }
+
+    /// The host's root as one overlay, with some of it hidden.
+    fn masked_host(&self, token: SingleThreaded, entries: &[Masked]) -> Result<Shared, Fault> {
+        let missing = || Fault::new(FaultKind::State, "the launcher has no map of ids");
+        let ids = self.canonical.as_ref().ok_or_else(missing)?;
+        // Not by an idmapped mount, which a tmpfs can have from Linux 6.3 on.
+        let first = self.root_id();
+        let mask = tmpfs("16m")?;
+        own(mask.as_fd(), "", first, first)?;
+        fill_mask(mask.as_fd(), entries, |id| if id < IDS { first + id } else { id })?;
+        let root = mount::copy_of_path(c"/", false).doing("open /")?;
+        let alteration = Alteration { ids: Some(ids.as_fd()), ..Alteration::default() };
+        mount::alter(&root, alteration, false).doing("map owners of").map_err(|f| f.at("/"))?;
+        self.shelf.visit(token, |shelf| {
+            let (mask, root) = (shelf.keep(mask)?, shelf.keep(root)?);
+            let mut overlay = Overlay::new(Marks::Trusted);
+            overlay.lower(shelf.layer(&mask));
+            overlay.lower(shelf.layer(&root));
+            shelf.keep(overlay.mount().doing("overlay the host's root")?)
+        })
     }
 
     /// Removes the folders that machines' cgroups were made in.
@@ -339,7 +354,7 @@ pub(super) fn make_group(path: &Path) -> std::io::Result<()> {
     folder.create(path)
 }
 
-pub(super) fn tmpfs(size: &str) -> Result<OwnedFd, Fault> {
+pub(super) fn tmpfs(size: &str) -> Result<Detached, Fault> {
     NewFs::open("tmpfs")
         .and_then(|fs| fs.set("mode", "755"))
         .and_then(|fs| fs.set("size", size))
@@ -348,7 +363,7 @@ pub(super) fn tmpfs(size: &str) -> Result<OwnedFd, Fault> {
 }
 
 /// A read-only file system with this program in it.
-fn client_folder(owner: u32) -> Result<OwnedFd, Fault> {
+fn client_folder(owner: u32) -> Result<Detached, Fault> {
     let folder = tmpfs("64m")?;
     let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
     let file = openat(&folder, "testbed", flags, Mode::from_raw_mode(0o600)).doing("write the command")?;
@@ -360,25 +375,6 @@ fn client_folder(owner: u32) -> Result<OwnedFd, Fault> {
     own(folder.as_fd(), "", owner, owner)?;
     mount::seal(folder.as_fd()).doing("make the command's folder read-only")?;
     Ok(folder)
-}
-
-fn masked_host(ids: BorrowedFd<'_>, entries: &[Masked]) -> Result<OwnedFd, Fault> {
-    let mapped = |tree: OwnedFd, what: &str| -> Result<OwnedFd, Fault> {
-        let alteration = Alteration { ids: Some(ids), ..Alteration::default() };
-        mount::alter(tree.as_fd(), alteration, false).doing("map owners of").map_err(|f| f.at(what))?;
-        Ok(tree)
-    };
-    let mask = tmpfs("16m")?;
-    fill_mask(mask.as_fd(), entries, |id| id)?;
-    let mask = mapped(mask, "the mask")?;
-    let root = mapped(mount::copy_of_path(c"/", false).doing("open /")?, "/")?;
-    let overlay = NewFs::open("overlay")
-        .and_then(|fs| fs.folder("lowerdir+", mask.as_fd()))
-        .and_then(|fs| fs.folder("lowerdir+", root.as_fd()))
-        .and_then(|fs| fs.flag("userxattr"))
-        .and_then(|fs| fs.mount(MountAttrFlags::empty()))
-        .doing("overlay the host's root")?;
-    Ok(overlay)
 }
 
 /// A layer that hides entries of the layer below it: opaque folders and whiteouts

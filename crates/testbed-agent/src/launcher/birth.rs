@@ -1,8 +1,10 @@
 //! How a machine begins: the launcher's side. The other side is [`crate::init`].
 
 use super::base::{Base, own, tmpfs};
-use super::{Launcher, Machine, base_of, fabric, missing};
-use crate::init::{self, Birth, Pieces, Upper as UpperMount};
+use super::fabric::{self, Fabric};
+use super::shelf::{AtShelf, Shared};
+use super::{Launcher, Machine, base_of, missing};
+use crate::init::{self, Birth, Pieces, Root};
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::fs::{FileType, Mode, makedev, mkdirat, mknodat};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -10,7 +12,8 @@ use testbed_agent::Doing as _;
 use testbed_agent::launch::{Controller, Ids, Limits, Machine as Spec, Upper};
 use testbed_agent::{Fault, FaultKind};
 use testbed_sys::cgroup::Cgroup;
-use testbed_sys::process::Cloned;
+use testbed_sys::mount::{Detached, Marks, Overlay};
+use testbed_sys::process::{Cloned, SingleThreaded};
 use testbed_sys::userns::{self, IdMap};
 
 /// What the launcher writes when the machine's ids are mapped, and when its interfaces are there.
@@ -43,18 +46,22 @@ impl Launcher {
         };
         let layer = |upper: &u32| self.uppers.get(upper).ok_or_else(|| missing("upper layer"));
         let snapshots = spec.snapshots.iter().map(layer).collect::<Result<Vec<_>, _>>()?;
-        let upper = new_upper.as_ref().map_or_else(|| layer(&upper_number), Ok)?;
+        let upper = match new_upper {
+            Some(new) => NewOrOld::New(new),
+            None => NewOrOld::Old(layer(&upper_number)?),
+        };
         let cgroups = Cgroups::make(base, number, spec.limits)?;
         let (gate, go) = pipe_with(PipeFlags::CLOEXEC).doing("make a pipe")?;
         let doors = cgroups.doors()?;
-        let pieces = pieces(base, spec, &snapshots, its_fabric.and_then(|f| f.files()), upper, self.token)?;
+        let files = its_fabric.and_then(Fabric::files);
+        let (pieces, new_upper, root) = pieces(base, spec, &snapshots, files, upper, self.token)?;
         let birthplace = cgroups.birthplace()?;
-        let pid = match base.clone(self.token, birthplace.as_ref().map(|fd| fd.as_fd())) {
+        let pid = match base.clone(self.token, birthplace.as_ref().map(|fd| fd.as_fd()), root) {
             Ok(Cloned::Child) => {
                 drop(go);
                 let agent = agent.try_clone();
                 let confined = base.is_confined();
-                init::begin(Birth { spec, gate, agent, doors, pieces, confined, token: self.token })
+                init::begin(Birth { spec, gate, agent, doors, confined, token: self.token }, pieces)
             }
             // It is this process's child: until it is waited for, its number is nobody else's.
             Ok(Cloned::Parent { pid, .. }) => pid,
@@ -105,56 +112,93 @@ fn map_ids(base: &Base, pid: u32) -> Result<(), Fault> {
     .doing("map user ids")
 }
 
-/// All mounts that process 1 puts together, each attached nowhere yet.
+/// An upper layer.
+enum NewOrOld<'a> {
+    New(Detached),
+    Old(&'a Shared),
+}
+
+/// All mounts that process 1 puts together, each attached nowhere yet; the upper layer, if it is new; and the root file
+/// system, if it is not for process 1 to mount.
 fn pieces(
     base: &Base,
     spec: &Spec,
-    snapshots: &[&OwnedFd],
-    files: Option<&OwnedFd>,
-    upper: &OwnedFd,
-    token: testbed_sys::process::SingleThreaded,
-) -> Result<Pieces, Fault> {
-    use testbed_sys::mount::copy_of;
-    let mut lowers = Vec::new();
-    for snapshot in snapshots {
-        lowers.push(copy_of(snapshot.as_fd(), c"upper", false).doing("open a snapshot")?);
-    }
-    if let Some(files) = files {
-        lowers.push(copy_of(files.as_fd(), c"", false).doing("open the files layer")?);
-    }
-    for layer in &spec.root.layers {
-        lowers.push(base.canonical(layer)?);
-    }
-    let mut parts = Vec::new();
-    if spec.root.host {
-        let (root, folders) = base.host()?;
-        lowers.push(root);
-        parts = folders;
-    }
-    let upper = UpperMount { mount: copy_of(upper.as_fd(), c"", false).doing("open upper layer")? };
+    snapshots: &[&Shared],
+    files: Option<&Shared>,
+    upper: NewOrOld<'_>,
+    token: SingleThreaded,
+) -> Result<(Pieces, Option<Shared>, Option<Detached>), Fault> {
+    let layers = spec.root.layers.iter().map(|layer| base.canonical(layer)).collect::<Result<Vec<_>, _>>()?;
     let volatile = volatile(base, spec.limits)?;
     let devices = device_mounts(base)?;
     let mut mounts = Vec::new();
     for mount in &spec.mounts {
         mounts.push(base.owned_by(token, &mount.source, mount.owner, mount.writable)?);
     }
-    let client = if spec.control { Some(base.client()?) } else { None };
-    Ok(Pieces { lowers, parts, upper, volatile, devices, mounts, client })
+    // In memory that user attributes cannot be had in, only the host's root can mark folders.
+    let marks = if matches!(spec.upper, Upper::Folder(_)) { Marks::User } else { base.marks };
+    let client = if spec.control { Some(base.client(token)?) } else { None };
+    base.shelf.visit(token, |shelf| {
+        let copied = snapshots.iter().map(|snapshot| shelf.copy(snapshot, "upper"));
+        let mut lowers =
+            copied.chain(files.map(|files| shelf.copy(files, ""))).collect::<Result<Vec<_>, _>>()?;
+        lowers.extend(layers);
+        let mut parts = Vec::new();
+        if spec.root.host {
+            let (root, folders) = base.host(shelf)?;
+            lowers.push(root);
+            parts = folders;
+        }
+        let new = match upper {
+            NewOrOld::New(upper) => Ok(shelf.keep(upper)?),
+            NewOrOld::Old(upper) => Err(upper),
+        };
+        let upper = new.as_ref().unwrap_or_else(|old| old);
+        let (root, mounted) = match marks {
+            Marks::User => (Root::Layers { lowers, parts, upper: shelf.copy(upper, "")? }, None),
+            Marks::Trusted => (Root::Mounted, Some(mounted(base, shelf, lowers, upper)?)),
+        };
+        let client = client.map(|client| shelf.copy(client, "")).transpose()?;
+        Ok((Pieces { root, volatile, devices, mounts, client }, new.ok(), mounted))
+    })
+}
+
+/// The root file system, mounted by the host's root.
+fn mounted(
+    base: &Base,
+    shelf: &AtShelf<'_>,
+    lowers: Vec<Detached>,
+    upper: &Shared,
+) -> Result<Detached, Fault> {
+    let lowers = lowers.into_iter().map(|lower| shelf.keep(lower)).collect::<Result<Vec<_>, _>>()?;
+    for name in ["upper", "work"] {
+        match mkdirat(upper, name, Mode::from_raw_mode(0o755)) {
+            Ok(()) => own(upper.as_fd(), name, base.root_id(), base.root_id())?,
+            Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(Fault::system("make upper layer", &error.into())),
+        }
+    }
+    let part = |name: &str| shelf.layer(upper).folder(name).doing("open the upper layer");
+    let (changes, work) = (part("upper")?, part("work")?);
+    let mut overlay = Overlay::new(Marks::Trusted);
+    lowers.iter().for_each(|lower| overlay.lower(shelf.layer(lower)));
+    overlay.upper(&changes, &work);
+    overlay.mount().doing("mount the root file system")
 }
 
 /// An upper layer in memory, for a machine that is made later.
-pub(super) fn memory_upper(base: &Base, size: u64) -> Result<OwnedFd, Fault> {
+pub(super) fn memory_upper(token: SingleThreaded, base: &Base, size: u64) -> Result<Shared, Fault> {
     let tree = memory(base, &size.to_string())?;
     let root = base.root_id();
     for name in ["upper", "work"] {
         mkdirat(&tree, name, Mode::from_raw_mode(0o755)).doing("make upper layer")?;
         own(tree.as_fd(), name, root, root)?;
     }
-    Ok(tree)
+    base.shelf.keep(token, tree)
 }
 
 /// An empty file system in memory that belongs to root inside.
-fn memory(base: &Base, size: &str) -> Result<OwnedFd, Fault> {
+fn memory(base: &Base, size: &str) -> Result<Detached, Fault> {
     let tree = tmpfs(size)?;
     own(tree.as_fd(), "", base.root_id(), base.root_id())?;
     Ok(tree)
@@ -173,7 +217,7 @@ const TUN: (&str, u32, u32) = ("dev/net/tun", 10, 200);
 
 /// One file system in memory for all that a machine forgets when it ends: a folder for its `/dev` with what only the
 /// launcher can make. Process 1, which others do not wait for, makes the rest.
-fn volatile(base: &Base, limits: Limits) -> Result<OwnedFd, Fault> {
+fn volatile(base: &Base, limits: Limits) -> Result<Detached, Fault> {
     // What is written there counts against the memory limit, as do the machine's own files (half of it by default);
     // beyond the limit the kernel kills instead of refusing.
     let size = limits.memory.map_or("50%".into(), |memory| (memory / 4).to_string());
@@ -202,7 +246,7 @@ fn volatile(base: &Base, limits: Limits) -> Result<OwnedFd, Fault> {
 }
 
 /// The host's devices, to be mounted where an ordinary user's machine has files for them.
-fn device_mounts(base: &Base) -> Result<Vec<(&'static str, OwnedFd)>, Fault> {
+fn device_mounts(base: &Base) -> Result<Vec<(&'static str, Detached)>, Fault> {
     if !base.ids().is_ordinary() {
         return Ok(Vec::new());
     }

@@ -5,6 +5,7 @@
 //! trunk. No bridges: taking one down stalls every other network namespace of the host for hundreds of milliseconds.
 
 use super::base::Base;
+use super::shelf::Shared;
 use super::{missing, refused};
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::fs::{Mode, OFlags, open};
@@ -34,7 +35,7 @@ pub(super) struct Fabric {
     lowers: Vec<Lower>,
     mtus: Vec<u32>,
     /// A layer with the files that all machines see.
-    files: Option<OwnedFd>,
+    files: Option<Shared>,
 }
 
 struct Lower {
@@ -49,7 +50,7 @@ impl Fabric {
         networks: &[Network],
         files: &[(String, String)],
     ) -> Result<Fabric, Fault> {
-        let files = if files.is_empty() { None } else { Some(base.files_layer(files)?) };
+        let files = if files.is_empty() { None } else { Some(base.files_layer(token, files)?) };
         let mtus = networks.iter().map(|n| n.mtu).collect();
         if networks.is_empty() {
             return Ok(Fabric { namespace: None, socket: None, lowers: Vec::new(), mtus, files });
@@ -77,7 +78,7 @@ impl Fabric {
     }
 
     /// The layer with the files that all machines see.
-    pub(super) fn files(&self) -> Option<&OwnedFd> {
+    pub(super) fn files(&self) -> Option<&Shared> {
         self.files.as_ref()
     }
 

@@ -6,9 +6,11 @@
 mod base;
 mod birth;
 pub(crate) use fabric::FIRST_PORT;
+pub(crate) use rooms::ROOT;
 mod fabric;
-mod nursery;
 mod probe;
+mod rooms;
+mod shelf;
 mod skeleton;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -25,6 +27,7 @@ use testbed_sys::{fdpass, netlink};
 
 use base::{Base, Separate};
 use fabric::Fabric;
+use shelf::Shared;
 
 /// Serves the keeper at standard input until it goes away. `open_files` is how many files a program in a machine may have
 /// open, if that is not the launcher's own limit.
@@ -96,7 +99,7 @@ struct Launcher {
     fabrics: HashMap<u32, Fabric>,
     machines: HashMap<u32, Machine>,
     /// Folders with `upper` and `work`; a machine's own has the machine's number.
-    uppers: HashMap<u32, OwnedFd>,
+    uppers: HashMap<u32, Shared>,
     /// What is left of machines that have ended, until their upper layers are forgotten.
     former: HashMap<u32, Former>,
     by_pid: HashMap<u32, u32>,
@@ -223,7 +226,7 @@ impl Launcher {
             Order::Show => {
                 let mask = std::mem::take(&mut self.mask);
                 match self.begun.take() {
-                    None => self.base.as_mut().ok_or_else(not_set_up)?.show_host(&mask)?,
+                    None => self.base.as_mut().ok_or_else(not_set_up)?.show_host(self.token, &mask)?,
                     Some(setup) => {
                         let separate = Separate::from_host(self.token, setup, mask)?;
                         match separate.ids() {
@@ -249,6 +252,7 @@ impl Launcher {
             }
             Order::DropFabric { fabric } => {
                 self.fabrics.remove(&fabric);
+                self.tidy()?;
             }
             Order::MakeMachine { machine, machine_spec } => {
                 let agent = handed.into_iter().next().ok_or_else(|| missing("agent socket"))?;
@@ -264,16 +268,19 @@ impl Launcher {
             Order::Freeze { machine, frozen } => self.freeze(machine, frozen)?,
             Order::Settle => self.leaving.clear(),
             Order::MakeUpper { upper, size } => {
-                let tree = birth::memory_upper(base_of(&self.base)?, size)?;
+                let tree = birth::memory_upper(self.token, base_of(&self.base)?, size)?;
                 self.uppers.insert(upper, tree);
             }
             Order::OpenUpper { upper } => {
                 let upper = self.uppers.get(&upper).ok_or_else(|| missing("upper layer"))?;
-                given.push(upper.try_clone().map_err(|e| Fault::system("open upper layer", &e))?);
+                given.push(
+                    upper.as_fd().try_clone_to_owned().map_err(|e| Fault::system("open upper layer", &e))?,
+                );
             }
             Order::ForgetUpper { upper } => {
                 self.uppers.remove(&upper);
                 self.former.retain(|_, former| former.upper != upper);
+                self.tidy()?;
             }
             Order::SetLink { machine, interface, mode } => self.set_link(machine, interface, mode)?,
             Order::Capture { fabric, network } => {
@@ -290,6 +297,11 @@ impl Launcher {
             }
         }
         Ok(Outcome::Done)
+    }
+
+    /// Takes down what machines shared and nobody has any more.
+    fn tidy(&self) -> Result<(), Fault> {
+        self.base.as_ref().map_or(Ok(()), |base| base.shelf.tidy(self.token))
     }
 
     fn machine(&self, machine: u32) -> Result<&Machine, Fault> {
@@ -358,7 +370,7 @@ impl Launcher {
             let _ = process::kill(machine.pid as i32, libc::SIGKILL);
         }
         let leaving = self.leaving.iter_mut().flat_map(|leaving| leaving.held.drain(..));
-        let mut held: Vec<OwnedFd> = leaving.chain(self.uppers.drain().map(|(_, upper)| upper)).collect();
+        let mut held: Vec<OwnedFd> = leaving.collect();
         self.leaving.clear();
         for machine in self.machines.values() {
             kill_and_wait(machine.pid);
@@ -366,7 +378,9 @@ impl Launcher {
         }
         if let Some(base) = self.base.take() {
             base.remove_cgroups();
-            held.extend(base.into_mounts());
+            self.uppers.clear();
+            self.fabrics.clear();
+            held.extend(base.into_namespaces());
         }
         close_together(held);
     }

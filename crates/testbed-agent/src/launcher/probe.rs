@@ -13,7 +13,7 @@ use testbed_agent::launch::{IDS, Ids, Probe};
 use testbed_agent::layers::opaque;
 use testbed_agent::{Fault, FaultKind};
 use testbed_sys::cgroup::Cgroup;
-use testbed_sys::mount::{self, Alteration, NewFs};
+use testbed_sys::mount::{self, Alteration, Detached, Marks, NewFs, Overlay};
 use testbed_sys::netlink::{Batch, LOOPBACK, Macvlan, MacvlanMode, Netlink};
 use testbed_sys::packet::PacketSocket;
 use testbed_sys::process::{self, Cloned, Namespaces, SingleThreaded, clone, exit_now};
@@ -46,7 +46,7 @@ fn idmapped(token: SingleThreaded, path: &str, ids: Ids) -> Result<(), Fault> {
     let namespace = userns::with_maps(token, map, map).doing("map user ids")?;
     let tree = mount::copy_of_path(path, false).doing("open").map_err(|f| f.at(path))?;
     let alteration = Alteration { ids: Some(namespace.as_fd()), ..Alteration::default() };
-    mount::alter(tree.as_fd(), alteration, false).doing("map owners of").map_err(|f| f.at(path))
+    mount::alter(&tree, alteration, false).doing("map owners of").map_err(|f| f.at(path))
 }
 
 fn in_cgroup(token: SingleThreaded, path: &str, unified: bool) -> Result<(), Fault> {
@@ -183,10 +183,7 @@ fn attempt(probe: &Probe) -> Result<(), Fault> {
             mkdirat(&memory, "f", Mode::RWXU).doing("make a folder")?;
             let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
             let folder = openat(&memory, "f", flags, Mode::empty()).doing("open a folder")?;
-            opaque::mark(&folder).doing("set a user attribute on tmpfs")
-        }
-        Probe::DetachedCopies => {
-            mount::copy_of(memory()?.as_fd(), c"", false).map(drop).doing("copy a mount that is not attached")
+            opaque::mark_by_user(&folder).doing("set a user attribute on tmpfs")
         }
         Probe::Overlay => overlay(),
         Probe::Seccomp => seccomp::confine().doing("filter system calls"),
@@ -203,29 +200,24 @@ fn attempt(probe: &Probe) -> Result<(), Fault> {
     }
 }
 
-fn memory() -> Result<OwnedFd, Fault> {
+fn memory() -> Result<Detached, Fault> {
     NewFs::open("tmpfs").and_then(|fs| fs.mount(MountAttrFlags::empty())).doing("make a tmpfs")
 }
 
+/// Mounts one the way that all kernels know; what newer ones know is tried with each machine.
 fn overlay() -> Result<(), Fault> {
-    let memory = memory()?;
     // Its layers must be in this mount namespace; this folder is there on every host.
-    mount::attach(memory.as_fd(), CWD, c"/sys/").doing("attach a tmpfs")?;
+    let memory = memory()?.attach(CWD, c"/sys/").doing("attach a tmpfs")?;
     let part = |name: &str| {
         mkdirat(&memory, name, Mode::from_raw_mode(0o755)).doing("make a folder")?;
-        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::PATH;
-        openat(&memory, name, flags, Mode::empty()).doing("open a folder")
+        memory.folder(name).doing("open a folder")
     };
     let (upper, work, first, second) = (part("upper")?, part("work")?, part("first")?, part("second")?);
-    NewFs::open("overlay")
-        .and_then(|fs| fs.folder("lowerdir+", first.as_fd()))
-        .and_then(|fs| fs.folder("lowerdir+", second.as_fd()))
-        .and_then(|fs| fs.folder("upperdir", upper.as_fd()))
-        .and_then(|fs| fs.folder("workdir", work.as_fd()))
-        .and_then(|fs| fs.flag("userxattr"))
-        .and_then(|fs| fs.mount(MountAttrFlags::empty()))
-        .map(drop)
-        .doing("mount an overlay")
+    let mut overlay = Overlay::new(Marks::User);
+    overlay.lower(&first);
+    overlay.lower(&second);
+    overlay.upper(&upper, &work);
+    overlay.mount_by_name().map(drop).doing("mount an overlay")
 }
 
 fn links(fill: impl FnOnce(&mut Batch)) -> Result<(), Fault> {

@@ -4,7 +4,8 @@
 //! belong to nobody and could not be written to. The skeleton is a layer above them with what root inside should own:
 //! the top of the tree, the mask, folders to write into, and the files of `/etc`.
 
-use super::base::{fill_mask, own, tmpfs};
+use super::base::{Base, fill_mask, own, tmpfs};
+use super::shelf::{AtShelf, Shared};
 use crate::init::Part;
 use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use rustix::fs::{
@@ -16,7 +17,8 @@ use std::collections::HashSet;
 use testbed_agent::Doing as _;
 use testbed_agent::launch::{Ids, Mask, Masked};
 use testbed_agent::{Fault, FaultKind};
-use testbed_sys::mount;
+use testbed_sys::mount::{self, Detached};
+use testbed_sys::process::SingleThreaded;
 
 /// What an ordinary user's machines see of the host beside programs and data: told by whoever still sees who owns it,
 /// because in a user namespace all others than the user are nobody.
@@ -35,10 +37,10 @@ struct Seen {
 }
 
 pub(super) struct Skeleton {
-    /// The layer, attached nowhere.
-    pub(super) layer: OwnedFd,
+    /// The layer.
+    pub(super) layer: Shared,
     /// The host's folders, by name; none where the host's cannot be had.
-    folders: Vec<(String, Option<OwnedFd>)>,
+    folders: Vec<(String, Option<Shared>)>,
 }
 
 /// How many levels of a top folder can be written into; below, only what a machine makes itself.
@@ -127,9 +129,14 @@ impl Surveyor<'_> {
 }
 
 impl Skeleton {
-    pub(super) fn make(mask: &[Masked], survey: Survey, ids: Ids) -> Result<Skeleton, Fault> {
+    pub(super) fn make(
+        token: SingleThreaded,
+        base: &Base,
+        mask: &[Masked],
+        survey: Survey,
+    ) -> Result<Skeleton, Fault> {
         let layer = tmpfs("128m")?;
-        let inside = |id: u32| match ids {
+        let inside = |id: u32| match base.ids() {
             Ids::Delegated(count) if id < count => id,
             _ => 0,
         };
@@ -149,13 +156,19 @@ impl Skeleton {
                 folders.push((path.to_owned(), host_folder(path)?));
             }
         }
-        Ok(Skeleton { layer, folders })
+        base.shelf.visit(token, |shelf| {
+            let keep = |(name, host): (String, Option<Detached>)| {
+                Ok((name, host.map(|host| shelf.keep(host)).transpose()?))
+            };
+            let folders = folders.into_iter().map(keep).collect::<Result<_, Fault>>()?;
+            Ok(Skeleton { layer: shelf.keep(layer)?, folders })
+        })
     }
 
-    pub(super) fn parts(&self) -> Result<Vec<Part>, Fault> {
-        let part = |(name, host): &(String, Option<OwnedFd>)| {
-            let host = host.as_ref().map(|host| mount::copy_of(host.as_fd(), c"", false));
-            Ok(Part { name: name.clone(), host: host.transpose().doing("open the host's folder")? })
+    pub(super) fn parts(&self, shelf: &AtShelf<'_>) -> Result<Vec<Part>, Fault> {
+        let part = |(name, host): &(String, Option<Shared>)| {
+            let host = host.as_ref().map(|host| shelf.copy(host, ""));
+            Ok(Part { name: name.clone(), host: host.transpose()? })
         };
         self.folders.iter().map(part).collect()
     }
@@ -163,7 +176,7 @@ impl Skeleton {
 
 /// A mount of a top folder. One below which something else is mounted cannot be had by an ordinary user; programs are
 /// missed, the rest is in the skeleton.
-fn host_folder(name: &str) -> Result<Option<OwnedFd>, Fault> {
+fn host_folder(name: &str) -> Result<Option<Detached>, Fault> {
     let path = format!("/{name}");
     match mount::copy_of_path(path.as_str(), false) {
         Ok(tree) => Ok(Some(tree)),

@@ -1,7 +1,8 @@
 //! Layers as they are stored.
 
+use super::opaque;
 use crate::{Doing as _, Fault};
-use rustix::fs::{CWD, OFlags, XattrFlags};
+use rustix::fs::{CWD, Mode, OFlags, XattrFlags};
 use std::collections::HashSet;
 use std::fs::Metadata;
 use std::io;
@@ -44,6 +45,9 @@ pub(super) fn seal(root: &Path) -> Result<u64, Fault> {
         if metadata.nlink() == 1 || metadata.is_dir() || seen.insert(metadata.ino()) {
             size += metadata.blocks() * 512;
         }
+        if metadata.is_dir() {
+            mark_for_all(path)?;
+        }
         if metadata.is_file() && metadata.mode() & 0o111 != 0 {
             unbind_capabilities(path)?;
         }
@@ -51,6 +55,17 @@ pub(super) fn seal(root: &Path) -> Result<u64, Fault> {
     })
     .doing_to("measure a layer", root.display().to_string())?;
     Ok(size)
+}
+
+/// What a machine has marked is for machines whose overlays are of another kind as well.
+fn mark_for_all(path: &Path) -> io::Result<()> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let folder = match rustix::fs::open(path, flags, Mode::empty()) {
+        // An ordinary user's, which nobody but that user sees.
+        Err(rustix::io::Errno::ACCESS) => return Ok(()),
+        other => other?,
+    };
+    if opaque::is_marked(&folder)? { opaque::mark(&folder) } else { Ok(()) }
 }
 
 const CAPABILITY: &str = "security.capability";
@@ -95,4 +110,29 @@ pub(super) fn open_folders(folder: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_machine_has_marked_is_marked_for_overlays_of_the_hosts_root_too() {
+        let layer = std::env::temp_dir().join(format!("testbed-seal-{}", std::process::id()));
+        let (hides, shows) = (layer.join("in/hides"), layer.join("in/shows"));
+        std::fs::create_dir_all(&hides).unwrap();
+        std::fs::create_dir(&shows).unwrap();
+        let marked = opaque::mark_by_user(std::fs::File::open(&hides).unwrap());
+        seal(&layer).unwrap();
+        let mark = |folder: &Path| {
+            let mut value = [0_u8; 4];
+            rustix::fs::lgetxattr(folder, "trusted.overlay.opaque", &mut value[..])
+        };
+        let found = (mark(&hides), mark(&shows));
+        std::fs::remove_dir_all(&layer).unwrap();
+        // Only root can set it, and only where a user can set the other.
+        if rustix::process::getuid().is_root() && marked.is_ok() {
+            assert_eq!(found, (Ok(1), Err(rustix::io::Errno::NODATA)));
+        }
+    }
 }

@@ -80,7 +80,7 @@ for to, source, kind, mark in [
     s.send(to + source + kind + b"mark-" + mark + b"|" + pad)
 "#;
 
-/// Prints the marks of what arrives, until a second of silence.
+/// Prints the marks of what arrives, until a second of silence after the first.
 const RECEIVE: &str = r#"
 import socket, struct
 s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)); s.bind(("eth0", 3))
@@ -89,12 +89,13 @@ for group in "0180c200000e", "0180c2000002":
     s.setsockopt(263, 1, struct.pack("=iHH8s", index, 0, 6, bytes.fromhex(group)))
 s.setsockopt(263, 8, 1)
 open("/tmp/listens", "w").close()
-s.settimeout(1)
+s.settimeout(30)
 seen = []
 try:
     while True:
         data, control, _, address = s.recvmsg(2000, 1000)
         if b"mark-" in data and address[2] != 4:
+            s.settimeout(1)
             tag = [d for l, t, d in control if l == 263 and t == 8]
             status, tci = (struct.unpack_from("=I", tag[0])[0], struct.unpack_from("=H", tag[0], 16)[0]) if tag else (0, 0)
             name = data.split(b"mark-")[1].split(b"|")[0].decode()

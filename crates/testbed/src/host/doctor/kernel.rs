@@ -32,28 +32,20 @@ pub(super) fn examine(prober: &Prober) -> Vec<Finding> {
     let overlay = "works in user namespaces, with user.* attributes";
     found.push(with_remedy(
         attempt("overlay", Probe::Overlay, Need::All, overlay, "no machine can be made"),
-        "use a kernel with overlayfs (CONFIG_OVERLAY_FS) from Linux 6.7 on",
+        "use a kernel with overlayfs (CONFIG_OVERLAY_FS) from Linux 6.1 on",
     ));
-    found.push(with_remedy(
-        attempt(
-            "mounts by descriptor",
-            Probe::DetachedCopies,
-            Need::All,
-            "mounts can be copied before they are attached",
-            "no machine can be made",
-        ),
-        "use Linux 6.15 or newer",
-    ));
-    found.push(with_remedy(
-        attempt(
-            "attributes on tmpfs",
-            Probe::MemoryAttributes,
-            Need::All,
-            "files in memory can have user.* attributes",
-            "no machine can keep its changes in memory",
-        ),
-        "use Linux 6.6 or newer with CONFIG_TMPFS_XATTR",
-    ));
+    if !prober.is_root() {
+        found.push(with_remedy(
+            attempt(
+                "attributes on tmpfs",
+                Probe::MemoryAttributes,
+                Need::All,
+                "files in memory can have user.* attributes",
+                "no machine can be made by this user",
+            ),
+            "use Linux 6.6 or newer with CONFIG_TMPFS_XATTR, or be root",
+        ));
+    }
     if prober.is_root() {
         found.push(with_remedy(
             attempt(

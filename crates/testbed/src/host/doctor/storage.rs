@@ -64,7 +64,7 @@ fn write_in(folder: &Path) -> Result<(), Fault> {
     let path: PathBuf = folder.join(format!(".testbed-doctor-{}", std::process::id()));
     let shown = folder.display().to_string();
     std::fs::create_dir(&path).doing_to("write in", &shown)?;
-    let set = std::fs::File::open(&path).and_then(opaque::mark);
+    let set = std::fs::File::open(&path).and_then(opaque::mark_by_user);
     std::fs::remove_dir(&path).doing_to("write in", &shown)?;
     set.doing_to("set a user attribute in", &shown)
 }
