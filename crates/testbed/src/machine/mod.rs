@@ -1,6 +1,7 @@
 //! A machine and what can be done with it.
 
 mod command;
+mod connect;
 mod copy;
 mod files;
 mod guest;

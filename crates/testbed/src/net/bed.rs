@@ -116,28 +116,42 @@ impl Bed {
 
     /// What connects to a port of a machine: by its loopback, where what listens on all addresses listens too, and then
     /// by each of its addresses.
-    fn dialler(
-        &self,
-        machine: &str,
-        port: u16,
-    ) -> Result<impl Fn() -> Result<OwnedFd, Fault> + Send + 'static, Fault> {
+    fn dialler(&self, machine: &str, port: u16) -> Result<Dial, Fault> {
         let machine = self.find(machine)?.clone();
         let spec = self.spec().machine(machine.name());
-        if spec.is_some_and(|spec| spec.kernel() == spec::Kernel::Own) {
-            let what = "connect from the host to a machine with a kernel of its own";
-            return Err(Fault::new(FaultKind::Unsupported, what).on(machine.name()));
-        }
         let interfaces = spec.map(spec::Machine::interfaces).unwrap_or_default().iter();
         let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
         let own = interfaces.flat_map(|i| i.addresses()).map(|a| a.ip());
         let addresses: Vec<SocketAddr> =
             loopback.into_iter().chain(own).map(|ip| SocketAddr::new(ip, port)).collect();
-        Ok(move || {
+        if spec.is_some_and(|spec| spec.kernel() == spec::Kernel::Own) {
+            return Ok(Box::new(move || reach(&machine, &addresses)));
+        }
+        Ok(Box::new(move || {
             let number = started(&machine)?.number();
             let open = |ipv6| machine.engine().open(&Order::OpenSocket { machine: number, ipv6 });
             forward::dial(&addresses, open)
-        })
+        }))
     }
+}
+
+/// Opens a connection to a machine.
+type Dial = Box<dyn Fn() -> Result<OwnedFd, Fault> + Send>;
+
+/// How long the agent of a machine may wait for an answer from the machine itself.
+const NEAR: Duration = Duration::from_secs(2);
+
+/// Connects to the first address of a machine that does not refuse, by its agent: no socket of a kernel of its own can be
+/// had from outside.
+fn reach(machine: &Machine, addresses: &[SocketAddr]) -> Result<OwnedFd, Fault> {
+    let mut last = machine.fault(FaultKind::Invalid, "connect to no address");
+    for address in addresses {
+        match machine.reach(*address, NEAR) {
+            Ok(socket) => return Ok(socket),
+            Err(fault) => last = fault,
+        }
+    }
+    Err(last)
 }
 
 /// A port of a machine that the host publishes.

@@ -135,9 +135,7 @@ impl<D: Fn() -> Result<OwnedFd, Fault>> Relays<D> {
         let machine = (self.dial)()?;
         rustix::io::ioctl_fionbio(&client, true).doing("relay")?;
         rustix::io::ioctl_fionbio(&machine, true).doing("relay")?;
-        for socket in [&client, &machine] {
-            sockopt::set_tcp_nodelay(socket, true).doing("relay")?;
-        }
+        sockopt::set_tcp_nodelay(&client, true).doing("relay")?;
         let number = self.next;
         self.next += 1;
         let edges = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
@@ -269,6 +267,7 @@ pub fn dial(
     for address in addresses {
         let socket = open(address.is_ipv6())?;
         rustix::io::ioctl_fionbio(&socket, true).doing("connect")?;
+        sockopt::set_tcp_nodelay(&socket, true).doing("connect")?;
         let begun = match connect(&socket, address) {
             Ok(()) | Err(Errno::INPROGRESS) => wait_connected(&socket, AT_ONCE),
             Err(error) => Err(Fault::system("connect", &error.into())),

@@ -278,7 +278,6 @@ impl Choice {
 fn beyond_own_kernels(machine: &Machine) -> Option<String> {
     let asked = [
         (!machine.mounts().is_empty(), "no live mounts"),
-        (!machine.ports().is_empty(), "no published ports"),
         (!machine.needs().is_empty(), "no modules beside the few that they start with"),
     ];
     let lacking: Vec<&str> = asked.into_iter().filter_map(|(asked, what)| asked.then_some(what)).collect();

@@ -2,7 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, also in what tests share")]
 
 use std::fs;
-use std::net::IpAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, TcpStream};
 use std::time::{Duration, Instant};
 use testbed::bed::{CONSOLE, Ending};
 use testbed::machine::Condition;
@@ -61,7 +62,7 @@ fn it_is_a_machine_like_any_other() {
     assert!(vm.read_file("/root/sent").unwrap() == sent);
 
     let (mut web, _pipes) = vm.shell("exec perl -MIO::Socket::INET -e 'my $s = IO::Socket::INET->new(LocalPort => 80, \
-                                      Listen => 1) or die; while (my $c = $s->accept) { print $c \"HTTP/1.0 200 OK\\r\\n\\r\\n\"; }'").spawn().unwrap();
+                                      Listen => 1) or die; while (my $c = $s->accept) { while (<$c>) { last if /^\\r?$/ } print $c \"HTTP/1.0 200 OK\\r\\n\\r\\n\"; }'").spawn().unwrap();
     vm.wait_for_port(80, SOON).unwrap();
     let page = Tool::HttpGet { url: "http://127.0.0.1/".into(), host: None, wait_ms: 10_000 };
     let report = vm.tool(page, SOON).unwrap();
@@ -72,7 +73,6 @@ fn it_is_a_machine_like_any_other() {
 
     let (mut ticks, pipes) = vm.shell("while sleep 0.05; do echo; done").spawn().unwrap();
     let mut output = fs::File::from(pipes.stdout.unwrap());
-    use std::io::Read as _;
     output.read_exact(&mut [0; 1]).unwrap();
     vm.pause().unwrap();
     assert_eq!(vm.condition(), Condition::Paused);
@@ -151,8 +151,13 @@ fn it_is_on_networks_with_all_others() {
     assert_eq!(vm.succeed("getent hosts plain | cut -d' ' -f1").unwrap(), "fd00::1\n");
 
     // Two megabytes, which nobody on the way can hold at once.
-    let server = "my $s = IO::Socket::INET->new(LocalPort => 80, Listen => 1) or die; my $c = $s->accept; \
-                  print $c \"HTTP/1.0 200 OK\\r\\n\\r\\n\", 'x' x 2_000_000;";
+    let server = r#"
+        my $s = IO::Socket::INET->new(LocalPort => 80, Listen => 1, ReuseAddr => 1) or die;
+        while (my $c = $s->accept) {
+            while (<$c>) { last if /^\r?$/ }
+            print $c "HTTP/1.0 200 OK\r\n\r\n", 'x' x 2_000_000;
+        }
+    "#;
     let (_server, _pipes) = vm.command(["perl", "-MIO::Socket::INET", "-e", server]).spawn().unwrap();
     vm.wait_for_port(80, SOON).unwrap();
     let fetch = r#"exec 3<>/dev/tcp/10.0.0.2/80; printf 'GET / HTTP/1.0\r\n\r\n' >&3; wc -c <&3"#;
@@ -175,5 +180,18 @@ fn it_is_on_networks_with_all_others() {
     }
     bed.heal("vm-1", Some("lan")).unwrap();
     assert_eq!(answered(&bed, "plain", "10.0.0.2", 8), 3);
-    assert_eq!(bed.connect("vm-1", 80, SOON).unwrap_err().kind, FaultKind::Unsupported);
+
+    // From the host, which has no route to it.
+    let published = bed.publish("vm-1", 80, "127.0.0.1:0".parse().unwrap()).unwrap();
+    for stream in [
+        TcpStream::from(bed.connect("vm-1", 80, SOON).unwrap()),
+        TcpStream::connect(published.local_addr()).unwrap(),
+    ] {
+        let mut page = Vec::new();
+        (&stream).write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+        (&stream).read_to_end(&mut page).unwrap();
+        assert_eq!(page.len(), 2_000_019);
+    }
+    let refused = bed.connect("vm-1", 81, SOON).unwrap_err();
+    assert!(refused.machine.as_deref() == Some("vm-1") && refused.errno.is_some(), "{refused:?}");
 }
