@@ -1,7 +1,7 @@
 //! Traffic between two machines.
 
 use super::{LONG, checked, engine, make};
-use crate::floor::{Floor, TRAFFIC_BYTES};
+use crate::floor::{Floor, NO_METRICS, TRAFFIC_BYTES};
 use crate::sample::Pair;
 use crate::{Outcome, say};
 use std::time::Duration;
@@ -14,12 +14,13 @@ pub(crate) fn traffic(rounds: usize) -> Outcome<()> {
     let engine = engine()?;
     let program = std::env::current_exe()?;
     let program = program.to_str().ok_or("this program's path is not UTF-8")?;
-    let mount = format!("mounts = {{ \"{HERE}\" = \"{program}\" }}");
+    let (name, value) = NO_METRICS;
+    let both = format!("mounts = {{ \"{HERE}\" = \"{program}\" }}\nsysctls = {{ \"{name}\" = \"{value}\" }}");
     let bed = make(
         &engine,
         &checked(&format!(
-            "[networks]\nlan = {{ subnet = \"10.1.0.0/24\" }}\n[machines.a]\ninterfaces = {{ lan = \"10.1.0.1\" }}\n{mount}\n\
-             [machines.b]\ninterfaces = {{ lan = \"10.1.0.2\" }}\n{mount}\n"
+            "[networks]\nlan = {{ subnet = \"10.1.0.0/24\" }}\n[machines.a]\ninterfaces = {{ lan = \"10.1.0.1\" }}\n{both}\n\
+             [machines.b]\ninterfaces = {{ lan = \"10.1.0.2\" }}\n{both}\n"
         ))?,
     )?;
     let mut floor = Floor::start(&["traffic"])?;

@@ -17,8 +17,10 @@ const PORT_INDEX: u32 = 100;
 const LOWER_MTU: u32 = 65521;
 const MTU: u32 = 1500;
 
-/// Two ends that send to each other whenever they are told to. They stay, as machines do: the kernel remembers of a peer
-/// how fast it was.
+/// The kernel does not remember of a peer how fast it was: a stream that lost packets once would slow all later ones.
+pub(crate) const NO_METRICS: (&str, &str) = ("net.ipv4.tcp_no_metrics_save", "1");
+
+/// Two ends that send to each other whenever they are told to. They stay, as machines do.
 struct Link {
     /// A byte begins a stream; closed, they end it all.
     gates: Vec<OwnedFd>,
@@ -100,6 +102,8 @@ impl Link {
 }
 
 fn configure(address: Ipv4Addr) -> io::Result<()> {
+    let (path, value) = NO_METRICS;
+    std::fs::write(format!("/proc/sys/{}", path.replace('.', "/")), value)?;
     let mut batch = Batch::new();
     batch.up(LOOPBACK);
     batch.up_without_ipv6(PORT_INDEX);

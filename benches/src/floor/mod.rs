@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use testbed_sys::process::SingleThreaded;
 
 pub(crate) use exec::Agent;
-pub(crate) use link::TRAFFIC_BYTES;
+pub(crate) use link::{NO_METRICS, TRAFFIC_BYTES};
 use link::{receive_traffic, send_traffic};
 pub(crate) use pipe::drain;
 
