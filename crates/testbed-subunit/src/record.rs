@@ -195,8 +195,6 @@ struct Open {
 pub struct Rest {
     /// Tests that never reached a final status, in the order in which they began.
     pub unfinished: Vec<Record>,
-    /// Files that belong to no test: a record without an id for each route that has some.
-    pub outside: Vec<Record>,
     /// Events that say `fail` or `uxsuccess` of no test.
     pub strays: u64,
 }
@@ -207,10 +205,10 @@ impl Records {
         Self { limits, ..Self::default() }
     }
 
-    /// Takes the next event, and gives the record that it completes.
+    /// Takes the next event, and gives the record that it completes. Files of no test are in none.
     pub fn event(&mut self, event: EventRef<'_>) -> Option<Record> {
         let Some(id) = event.id() else {
-            self.of_no_test(event);
+            self.rest.strays += u64::from(event.status().is_some_and(Status::is_failure));
             return None;
         };
         put_key(event.route(), id, &mut self.key);
@@ -240,19 +238,5 @@ impl Records {
         open.sort_unstable_by_key(|open| open.order);
         self.rest.unfinished = open.into_iter().map(|open| open.record).collect();
         self.rest
-    }
-
-    fn of_no_test(&mut self, event: EventRef<'_>) {
-        self.rest.strays += u64::from(event.status().is_some_and(Status::is_failure));
-        if event.file().is_none() {
-            return;
-        }
-        let outside = &mut self.rest.outside;
-        let known = outside.iter().position(|record| record.route.as_deref() == event.route());
-        let at = known.unwrap_or_else(|| {
-            outside.push(Record { route: event.route().map(Box::from), ..Record::default() });
-            outside.len() - 1
-        });
-        outside[at].take(event, self.limits);
     }
 }

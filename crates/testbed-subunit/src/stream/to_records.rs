@@ -27,8 +27,8 @@ where
         &self.records
     }
 
-    /// What was left over when the stream had ended: the unfinished tests, which have been given out, and what
-    /// belongs to no test.
+    /// What was left over when the stream had ended: the unfinished tests, which have been given out, and how many failures
+    /// are of no test.
     pub fn into_rest(self) -> Rest {
         self.rest
     }
@@ -111,7 +111,7 @@ mod tests {
         Draft::test("good", Status::Success).send(&mut stream).unwrap();
         Draft::output("log", b"x").send(&mut stream).unwrap();
         stream.finish().unwrap();
-        assert_eq!(stream.into_rest().outside.len(), 1);
+        assert_eq!(stream.into_rest().unfinished.len(), 1);
         assert_eq!(seen, [("good".to_owned(), false), ("hung".to_owned(), true)]);
     }
 

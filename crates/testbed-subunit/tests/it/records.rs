@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use testbed_subunit::record::{Limits, Record, Records, Rest};
 use testbed_subunit::summary::Summary;
-use testbed_subunit::{Draft, Status, Timestamp};
+use testbed_subunit::{Draft, Event, Status, Timestamp};
 
 use crate::arbitrary;
 
@@ -106,15 +106,14 @@ fn a_clock_that_goes_back_takes_no_time_and_is_told() {
 }
 
 #[test]
-fn files_of_no_test_are_kept_by_route() {
-    let (_, rest) = folded([
+fn files_of_no_test_belong_to_no_record() {
+    let (done, rest) = folded([
         Draft::output("stdout", b"a").route("0"),
+        Draft::test("t", Status::Success),
         Draft::output("stdout", b"b"),
-        Draft::output("stdout", b"c").route("0"),
     ]);
-    let outside: Vec<_> =
-        rest.outside.iter().map(|one| (one.route.as_deref(), text(one, "stdout"))).collect();
-    assert_eq!(outside, [(Some("0"), "ac".to_owned()), (None, "b".to_owned())]);
+    assert_eq!((done.len(), done[0].attachments.len()), (1, 0));
+    assert_eq!(rest, Rest::default());
 }
 
 #[test]
@@ -201,8 +200,9 @@ proptest! {
             let all = records.iter().flat_map(|record| &record.attachments);
             all.map(|one| one.kept.total()).sum::<u64>()
         };
-        let came = events.iter().filter_map(|event| event.as_ref().file()).map(|file| file.bytes.len() as u64);
-        let kept = bytes(&done) + bytes(&rest.unfinished) + bytes(&rest.outside);
+        let of_tests = events.iter().map(Event::as_ref).filter(|event| event.id().is_some());
+        let came = of_tests.filter_map(|event| event.file()).map(|file| file.bytes.len() as u64);
+        let kept = bytes(&done) + bytes(&rest.unfinished);
         prop_assert_eq!(kept, came.sum::<u64>());
     }
 }
