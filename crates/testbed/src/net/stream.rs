@@ -25,15 +25,18 @@ const WRITABLE: u32 = 1;
 
 /// The port. It passes nothing while it is cut.
 pub struct Stream {
-    socket: OwnedFd,
-    /// The same socket, watched for room alone.
-    room: OwnedFd,
+    /// None once the other side has gone, or has sent what are no frames. Closed, it is forgotten by the poll.
+    ends: Option<Ends>,
     cut: Arc<AtomicBool>,
     input: Vec<u8>,
     waiting: VecDeque<u8>,
     buffer: Vec<u8>,
-    /// The other side has gone, or sends what are no frames.
-    broken: bool,
+}
+
+struct Ends {
+    socket: OwnedFd,
+    /// The same socket, watched for room alone.
+    room: OwnedFd,
 }
 
 impl Stream {
@@ -44,23 +47,21 @@ impl Stream {
     pub fn new(socket: OwnedFd, cut: Arc<AtomicBool>) -> io::Result<Stream> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         Ok(Stream {
-            room: socket.try_clone()?,
-            socket,
+            ends: Some(Ends { room: socket.try_clone()?, socket }),
             cut,
             input: Vec::new(),
             waiting: VecDeque::new(),
             buffer: vec![0; BURST],
-            broken: false,
         })
     }
 
     fn write(&mut self) {
-        while !self.waiting.is_empty() && !self.broken {
-            match rustix::io::write(&self.socket, self.waiting.as_slices().0) {
+        while let (Some(ends), false) = (&self.ends, self.waiting.is_empty()) {
+            match rustix::io::write(&ends.socket, self.waiting.as_slices().0) {
                 Ok(length) => drop(self.waiting.drain(..length)),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return,
-                Err(_) => self.broken = true,
+                Err(_) => self.ends = None,
             }
         }
     }
@@ -71,7 +72,7 @@ impl Stream {
         while let Some((length, behind)) = rest.split_first_chunk::<LENGTH>() {
             let length = u32::from_be_bytes(*length) as usize;
             if length > MOST_FRAME {
-                self.broken = true;
+                self.ends = None;
                 return;
             }
             let Some((frame, behind)) = behind.split_at_checked(length) else { break };
@@ -87,12 +88,13 @@ impl Stream {
 
 impl Port for Stream {
     fn begin(&mut self, watch: Watch) -> io::Result<()> {
-        watch.add(&self.socket, READABLE, EventFlags::IN)?;
-        watch.add(&self.room, WRITABLE, EventFlags::OUT | EventFlags::ET)
+        let Some(ends) = &self.ends else { return Ok(()) };
+        watch.add(&ends.socket, READABLE, EventFlags::IN)?;
+        watch.add(&ends.room, WRITABLE, EventFlags::OUT | EventFlags::ET)
     }
 
     fn frame(&mut self, frame: &[u8], _: &mut Frames) {
-        if self.broken || self.cut.load(Ordering::Relaxed) || self.waiting.len() > MOST_WAITING {
+        if self.ends.is_none() || self.cut.load(Ordering::Relaxed) || self.waiting.len() > MOST_WAITING {
             return;
         }
         self.waiting.extend((frame.len() as u32).to_be_bytes());
@@ -102,25 +104,16 @@ impl Port for Stream {
 
     fn ready(&mut self, key: u32, _: EventFlags, out: &mut Frames) {
         if key == WRITABLE {
-            self.write();
-        } else {
-            match rustix::io::read(&self.socket, &mut self.buffer[..]) {
-                Ok(length) if length > 0 => {
-                    self.input.extend_from_slice(&self.buffer[..length]);
-                    self.take_frames(out);
-                }
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                _ => self.broken = true,
-            }
+            return self.write();
         }
-        if self.broken {
-            // Closed, it is forgotten by the poll.
-            if let Ok((closed, _)) = testbed_sys::fdpass::stream_pair() {
-                (self.socket, self.room) = match closed.try_clone() {
-                    Ok(other) => (closed, other),
-                    Err(_) => return,
-                };
+        let Some(ends) = &self.ends else { return };
+        match rustix::io::read(&ends.socket, &mut self.buffer[..]) {
+            Ok(length) if length > 0 => {
+                self.input.extend_from_slice(&self.buffer[..length]);
+                self.take_frames(out);
             }
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            _ => self.ends = None,
         }
     }
 }
