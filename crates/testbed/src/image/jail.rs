@@ -32,6 +32,8 @@ impl Store {
             let what = "make a machine with a kernel of its own on this kind of processor";
             return Err(Fault::new(FaultKind::Unsupported, what));
         }
+        let step_deadline = options.step_deadline.unwrap_or(testbed.deadlines().layer_step());
+        let options = &Options { step_deadline: Some(step_deadline), ..options.clone() };
         let root = self.resolve(testbed, image, builder, options, progress)?;
         if root.host {
             let fault = Fault::new(FaultKind::Image, "make a disk of the host's own root");
