@@ -24,8 +24,6 @@ use testbed_agent::launch;
 use testbed_agent::{Doing as _, Fault, FaultKind};
 use testbed_sys::fdpass;
 
-/// From the order to make a jail until its agent answers.
-const START: Duration = Duration::from_secs(10);
 /// How long after its end what a hypervisor has written may still come.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How much of its console a fault carries, in bytes.
@@ -62,10 +60,9 @@ pub(super) struct Guest {
     programs: Arc<OnceLock<Programs>>,
 }
 
-/// What runs in the jail.
+/// What ends if nobody holds it.
 struct Programs {
     _hypervisor: Mutex<Running>,
-    _carrier: Mutex<Receiver<Event>>,
     _reader: Arc<LogReader>,
 }
 
@@ -142,12 +139,12 @@ pub(super) fn make(
 
 /// Starts the hypervisor in the jail, and what carries frames to the guest.
 fn start(jail: &Machine, link: OwnedFd, hardware: Hardware, console: &Arc<Log>) -> Result<Programs, Fault> {
-    jail.wait_started(START)?;
+    jail.wait_started(super::ANSWER)?;
     jail.write_file(AGENT_ARCHIVE, 0o600, &initramfs::archive(&[("init", 0o755, AGENT)]))?;
     let (port, guests_port) = fdpass::stream_pair().doing("make a socket")?;
     let tooling =
         Tooling { tool: Tool::Carry, input: Source::Handed, output: Sink::Handed, deadline_ms: None };
-    let (_, carrier) = jail.core().open(Request::Tool(tooling), vec![port, link])?;
+    jail.core().open(Request::Tool(tooling), vec![port, link])?;
     let (reader, (ours, theirs)) = (LogReader::start()?, pipe_with(PipeFlags::CLOEXEC).doing("make a pipe")?);
     reader.add(ours, console)?;
     let (monitor, its_monitor) = fdpass::stream_pair().doing("make a socket")?;
@@ -158,7 +155,7 @@ fn start(jail: &Machine, link: OwnedFd, hardware: Hardware, console: &Arc<Log>) 
         qemu::connect(&mut monitor, number, adapter.link)?;
     }
     monitor.execute("cont", json!({}), None)?;
-    Ok(Programs { _hypervisor: Mutex::new(hypervisor), _carrier: Mutex::new(carrier), _reader: reader })
+    Ok(Programs { _hypervisor: Mutex::new(hypervisor), _reader: reader })
 }
 
 /// Waits until the guest's agent has said whether it could become what it is to be.
