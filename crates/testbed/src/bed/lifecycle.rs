@@ -135,7 +135,7 @@ impl Bed {
         (place.fresh, place.prepared) = (false, None);
         self.serve_programs(machine);
         for interface in &place.cut {
-            self.set_link(machine, *interface, LinkMode::Cut)?;
+            self.set_link(number, *interface, LinkMode::Cut)?;
         }
         Ok(())
     }

@@ -172,9 +172,9 @@ impl Bed {
         for machine in bed.machines() {
             bed.serve_programs(machine);
         }
-        for (machine, place) in bed.shared.machines.iter().zip(&bed.shared.places) {
+        for (number, place) in bed.shared.places.iter().enumerate() {
             for interface in &lock(place).cut {
-                bed.set_link(machine, *interface, LinkMode::Cut)?;
+                bed.set_link(number, *interface, LinkMode::Cut)?;
             }
         }
         bed.start_switches(&options.uplink, streams)?;
@@ -291,9 +291,8 @@ impl Bed {
     }
 
     fn set_links(&self, name: &str, network: Option<&str>, mode: LinkMode) -> Result<(), Fault> {
-        let machine = self.find(name)?;
-        let spec = self.shared.spec.machine(name);
-        let interfaces = spec.map(spec::Machine::interfaces).unwrap_or_default().iter().enumerate();
+        let (number, spec) = self.numbered(name)?;
+        let interfaces = spec.interfaces().iter().enumerate();
         let wanted: Vec<u32> = interfaces
             .filter(|(_, i)| network.is_none_or(|n| n == i.network()))
             .map(|(number, _)| number as u32)
@@ -302,10 +301,9 @@ impl Bed {
             let what = network.map_or("any network".into(), |n| format!("the network `{n}`"));
             return Err(Fault::new(FaultKind::NotFound, format!("not on {what}")).on(name));
         }
-        let (number, _) = self.numbered(name)?;
         let mut place = lock(&self.shared.places[number]);
         for interface in wanted {
-            self.set_link(machine, interface, mode)?;
+            self.set_link(number, interface, mode)?;
             match mode {
                 LinkMode::Cut => place.cut.insert(interface),
                 LinkMode::Whole | LinkMode::Trunk => place.cut.remove(&interface),
@@ -314,9 +312,9 @@ impl Bed {
         Ok(())
     }
 
-    fn set_link(&self, machine: &Machine, interface: u32, mode: LinkMode) -> Result<(), Fault> {
+    fn set_link(&self, number: usize, interface: u32, mode: LinkMode) -> Result<(), Fault> {
+        let machine = &self.shared.machines[number];
         machine.pid()?;
-        let number = self.shared.by_name.get(machine.name()).copied().unwrap_or_default();
         if let Some(cut) = self.shared.adapters.get(&(number, interface)) {
             cut.store(mode == LinkMode::Cut, Ordering::Relaxed);
             return Ok(());
