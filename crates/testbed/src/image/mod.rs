@@ -5,6 +5,8 @@
 //!                steps: packages, files, run        each a layer ─► Resolved: folders for overlay
 //! ```
 //!
+//! A machine with a kernel of its own has its image as a disk, in the root of its jail (`jail`).
+//!
 //! A layer is called by the hash of all that goes into it, is built once, and is shared by all testbeds of a user
 //! ([`Store`]). What needs a machine to be built runs in one ([`Builder`]). Owners in layers are as inside: 0 to 65535.
 
