@@ -56,13 +56,13 @@ struct Elsewhere {
 
 impl Elsewhere {
     fn tell(&self, beside: &str) {
-        let (all, most) = (&self.all, self.undisturbed.at(1.0));
+        let (all, most) = (&self.all, self.all.at(1.0));
         say(&format!(
             "{beside:<22} median {}  p95 {}  most {}, {} while nothing was stolen from the host ({} of {}); never over {}: {}",
             show(all.median()),
             show(all.at(0.95)),
-            show(all.at(1.0)),
             show(most),
+            show(self.undisturbed.at(1.0)),
             self.undisturbed.count(),
             all.count(),
             show(ELSEWHERE),
