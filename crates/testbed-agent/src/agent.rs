@@ -71,9 +71,21 @@ pub enum Request {
         /// The last process number of the previous page, or 0.
         after: u32,
     },
-    /// Makes the machine the one that it is to be, before its first program. Only for agents behind a port; others were
-    /// born as who they are. Replies [`Reply::Done`].
+    /// Changes over from the initial root to the machine's own. Only for agents behind a port, once. Replies
+    /// [`Reply::Done`].
+    EnterRoot,
+    /// Makes the machine the one that it is to be, before its first program and in its root. Only for agents behind a port;
+    /// others were born as who they are. Replies [`Reply::Done`].
     Become(Box<Machine>),
+    /// Has the agent stand still behind its answer, neither reading nor writing, until it is [woken](Wake): so that nothing
+    /// is under way when the machine is copied. Only for agents behind a port. Replies [`Reply::Done`].
+    Rest,
+    /// Takes up a program that has run on this channel since before the machine was copied: what it writes from now on
+    /// comes again. Where its streams went is not changed. Replies [`Reply::Ended`].
+    TakeUp(Stdio),
+    /// Writes all to disks that is not there yet. Only for agents behind a port: others share their kernel. Replies
+    /// [`Reply::Done`].
+    Sync,
     /// Sends a signal. Replies [`Reply::Done`].
     Kill {
         /// The process; negative for a process group.
@@ -81,6 +93,18 @@ pub enum Request {
         /// The signal's number.
         signal: i32,
     },
+}
+
+/// What an agent hears that has rested ([`Request::Rest`]).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wake {
+    /// The time: nanoseconds since 1970.
+    pub now_ns: i64,
+    /// What the kernel's random numbers are stirred with.
+    pub seed: [u8; 32],
+    /// The machine is a copy, and its keeper another one: it knows of nothing that runs there. What runs goes on, and
+    /// what it writes is lost until it is [taken up](Request::TakeUp).
+    pub is_copy: bool,
 }
 
 /// A program and how to run it.
@@ -314,8 +338,38 @@ pub enum Tool {
     /// Waits until a condition holds. Reports [`Report::Done`].
     Wait(Condition),
     /// Carries frames between a keeper (the output stream, a socket) and an agent that is reached by bytes alone (the
-    /// input stream), both ways, until one of them closes. Reports [`Report::Done`].
+    /// input stream), both ways, until one of them closes. The agent rests at first. Reports [`Report::Done`].
     Carry,
+    /// Writes the memory of a process in which it differs from a file that the process has mapped for itself alone, to
+    /// another file, at the same places; the rest of that file is holes. The process must stand still. Reports
+    /// [`Report::Bytes`].
+    SaveMemory {
+        /// The process.
+        pid: u32,
+        /// What it has mapped.
+        mapped: String,
+        /// The file to be made.
+        to: String,
+    },
+    /// Undoes [`Tool::SaveMemory`] in another process that has the same file mapped. Reports [`Report::Bytes`].
+    LoadMemory {
+        /// The process.
+        pid: u32,
+        /// What it has mapped.
+        mapped: String,
+        /// The file that was made.
+        from: String,
+    },
+    /// Writes what [`Tool::SaveMemory`] would write of a process whose memory is a file, and which has another one mapped of
+    /// the same length. Reports [`Report::Bytes`].
+    CompareMemory {
+        /// The file that is its memory.
+        memory: String,
+        /// What it has mapped.
+        mapped: String,
+        /// The file to be made.
+        to: String,
+    },
 }
 
 /// What can be waited for.

@@ -54,12 +54,14 @@ pub enum Kind {
     Reply = 8,
     /// Whoever opened the channel has lost interest: what runs on it is killed. A reply still comes.
     Abort = 9,
+    /// An agent that rests shall go on: [`agent::Wake`](crate::agent::Wake), on channel 0. It answers by a greeting.
+    Wake = 10,
 }
 
 impl Kind {
     fn from_byte(byte: u8) -> Option<Kind> {
         use Kind::*;
-        [Hello, Open, Ask, Data, End, Credit, Steer, Note, Reply, Abort].get(usize::from(byte)).copied()
+        [Hello, Open, Ask, Data, End, Credit, Steer, Note, Reply, Abort, Wake].get(usize::from(byte)).copied()
     }
 }
 

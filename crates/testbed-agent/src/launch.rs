@@ -311,6 +311,17 @@ impl Machine {
     }
 }
 
+/// The address that a hypervisor's adapter has before its machine is told its own, by its number.
+pub fn adapter_mac(number: u32) -> [u8; 6] {
+    let [_, b, c, d] = number.to_be_bytes();
+    [0x02, 0, 0, b, c, d]
+}
+
+/// An address on a link as people write it.
+pub fn mac_text(mac: [u8; 6]) -> String {
+    mac.map(|octet| format!("{octet:02x}")).join(":")
+}
+
 /// What a root file system is made of below the machine's own changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Root {

@@ -8,6 +8,7 @@
 
 pub mod cgroup;
 pub mod delegation;
+pub mod disk;
 pub mod fdpass;
 pub mod mount;
 pub mod netlink;
@@ -15,6 +16,7 @@ pub mod nftables;
 pub mod open_files;
 pub mod packet;
 pub mod process;
+pub mod random;
 pub mod route;
 pub mod seccomp;
 pub mod sockopt;

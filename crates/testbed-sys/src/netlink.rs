@@ -174,11 +174,19 @@ impl Batch {
         });
     }
 
-    /// Gives a link that is down another name, and its largest packet.
-    pub fn name(&mut self, index: u32, name: &str, mtu: Option<u32>) {
+    /// Gives a link that is down another name.
+    pub fn name(&mut self, index: u32, name: &str) {
         self.message(RTM_NEWLINK, 0, format!("name link {index} {name}"), |m| {
             m.link_header(index, 0, 0);
             m.text(IFLA_IFNAME, name);
+        });
+    }
+
+    /// Gives a link that is down another address, and its largest packet.
+    pub fn adapt(&mut self, index: u32, mac: [u8; 6], mtu: Option<u32>) {
+        self.message(RTM_NEWLINK, 0, format!("set the address of link {index}"), |m| {
+            m.link_header(index, 0, 0);
+            m.attribute(IFLA_ADDRESS, &mac);
             if let Some(mtu) = mtu {
                 m.number(IFLA_MTU, mtu);
             }

@@ -3,10 +3,12 @@
 //! One thread, one loop. What could take long runs as a process of its own: programs, and the agent's tools as forks
 //! of it. The loop only starts them, moves bytes between their pipes and the socket as far as credit goes, and reaps.
 
+mod port;
+
 use super::control::Relay;
 use super::line::Line;
-use super::{files, network, processes, run};
-use rustix::event::epoll;
+use super::{files, processes, run};
+use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use std::borrow::Cow;
@@ -14,12 +16,12 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use testbed_agent::agent::{Exit, Note, Open, Reply, Report, Request, Steer};
+use testbed_agent::agent::{Exit, Note, Open, Reply, Report, Request, Steer, Wake};
 use testbed_agent::frame::{
     Decoder, Frame, FrameError, Hello, Kind, MAX_DATA, Stream, WINDOW, encode, encode_data, encode_message,
 };
 use testbed_agent::launch::Machine;
-use testbed_agent::{Doing as _, Fault, FaultKind};
+use testbed_agent::{Fault, FaultKind};
 use testbed_sys::process::{self, SingleThreaded, Status};
 
 /// What an event of the poll belongs to: a channel's part, or one of the agent's own descriptors.
@@ -84,6 +86,8 @@ struct Job {
     credit: u32,
     /// Output and error wait for credit, and are not polled.
     starved: bool,
+    /// Nobody knows of it: it was started before the machine was copied. What it writes goes nowhere.
+    is_orphan: bool,
 }
 
 struct Input {
@@ -113,6 +117,10 @@ struct Agent<'a> {
     deadlines: BTreeMap<(Instant, u32), ()>,
     /// Of a machine that may drive its testbed.
     relay: Option<Relay>,
+    /// Nothing is read or written until it is woken.
+    rests: bool,
+    /// Behind a port: the machine's own root is the root.
+    is_in_root: bool,
 }
 
 /// Serves the keeper until it is gone or breaks the protocol. The caller then ends the machine by ending process 1.
@@ -155,6 +163,8 @@ fn prepare<'a>(
         by_pid: HashMap::new(),
         deadlines: BTreeMap::new(),
         relay,
+        rests: false,
+        is_in_root: false,
     };
     agent.send(0, Kind::Hello, &Hello::ours());
     agent.flush()?;
@@ -166,7 +176,7 @@ impl Agent<'_> {
         let mut events = Vec::with_capacity(32);
         loop {
             events.clear();
-            let wait = self.next_deadline().map(|left| rustix::event::Timespec {
+            let wait = self.next_deadline().map(|left| Timespec {
                 tv_sec: left.as_secs() as i64,
                 tv_nsec: i64::from(left.subsec_nanos()),
             });
@@ -207,6 +217,9 @@ impl Agent<'_> {
             if let Some(relay) = &mut self.relay {
                 relay.settle(&self.poll, self.out.len(), |client| Part::Client(client).token())?;
             }
+            if self.rests {
+                self.rest()?;
+            }
         }
     }
 
@@ -236,9 +249,23 @@ impl Agent<'_> {
             return relay.deliver(frame, &mut self.out);
         }
         match frame.kind {
+            Kind::Wake => {
+                let wake: Wake = frame.message("wake")?;
+                self.rests = false;
+                self.send(0, Kind::Hello, &Hello::ours());
+                if let Err(fault) = self.wake(&wake) {
+                    self.send(0, Kind::Reply, &Reply::Failed(fault));
+                }
+                Ok(())
+            }
+            _ if self.rests => Err(FrameError::Body("time")),
             Kind::Hello => frame.message::<Hello>("hello")?.agree().map(|_| ()),
             Kind::Open => {
                 let open: Open = frame.message("request")?;
+                if matches!(open.request, Request::TakeUp(_)) {
+                    self.take_up(channel);
+                    return Ok(());
+                }
                 if self.jobs.contains_key(&channel) {
                     return Err(FrameError::Body("channel number"));
                 }
@@ -337,28 +364,23 @@ impl Agent<'_> {
             Request::Remove { path, recursive } => files::remove(&path, recursive)?,
             Request::Rename { from, to } => files::rename(&from, &to)?,
             Request::Put { path, mode, content } => files::put(&path, mode, &content)?,
+            Request::EnterRoot => self.enter_root()?,
             Request::Become(machine) => self.become_machine(*machine)?,
+            Request::Rest => {
+                self.rests = matches!(self.line, Line::Port(_));
+                Reply::Done
+            }
+            Request::TakeUp(_) => return Ok(None),
+            Request::Sync => {
+                if matches!(self.line, Line::Port(_)) {
+                    rustix::fs::sync();
+                }
+                Reply::Done
+            }
             Request::Processes { after } => processes::list(after)?,
             Request::Kill { pid, signal } => processes::kill(pid, signal)?,
         };
         Ok(Some(reply))
-    }
-
-    /// Is another machine from now on: one that was born before it was known who it is.
-    fn become_machine(&mut self, machine: Machine) -> Result<Reply, Fault> {
-        if matches!(self.line, Line::Socket(_)) {
-            return Err(Fault::new(FaultKind::State, "become another machine"));
-        }
-        rustix::system::sethostname(machine.hostname.as_bytes()).doing("set the host name")?;
-        network::configure_adapters(&machine)?;
-        if machine.control && self.relay.is_none() {
-            let relay = Relay::listen().doing("listen for programs")?;
-            epoll::add(&self.poll, &relay.listener, Part::Control.token(), epoll::EventFlags::IN)
-                .doing("listen for programs")?;
-            self.relay = Some(relay);
-        }
-        self.machine = Cow::Owned(machine);
-        Ok(Reply::Done)
     }
 
     fn begin(
@@ -403,6 +425,7 @@ impl Agent<'_> {
                 is_tool,
                 credit: WINDOW,
                 starved: false,
+                is_orphan: false,
             },
         );
         self.send(channel, Kind::Note, &Note::Started { pid: started.pid });
@@ -467,13 +490,20 @@ impl Agent<'_> {
             let pipe = if stream == Stream::Output { &mut job.output } else { &mut job.error };
             let Some(fd) = pipe else { break };
             let part = if stream == Stream::Output { Part::Output(channel) } else { Part::Error(channel) };
-            let room = (job.credit as usize).min(bytes.len());
+            let room = if job.is_orphan { bytes.len() } else { bytes.len().min(job.credit as usize) };
             if room == 0 {
                 job.starved = true;
                 let _ = epoll::modify(&self.poll, &*fd, part.token(), epoll::EventFlags::empty());
                 return;
             }
             match rustix::io::read(&*fd, &mut bytes[..room]) {
+                Ok(n) if n > 0 && job.is_orphan => {
+                    if job.ended.is_none() {
+                        // Others have their turn, however fast it writes.
+                        let _ = epoll::modify(&self.poll, &*fd, part.token(), epoll::EventFlags::IN);
+                        return;
+                    }
+                }
                 Ok(n) if n > 0 => {
                     job.credit -= n as u32;
                     encode_data(&mut self.out, channel, stream, &bytes[..n]);

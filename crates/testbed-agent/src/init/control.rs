@@ -114,6 +114,12 @@ impl Relay {
         }
     }
 
+    /// Lets all go that are connected: their keeper is another one now.
+    pub(super) fn forget_all(&mut self) {
+        self.clients.clear();
+        self.channels.clear();
+    }
+
     /// Something happened on a client's socket. `out` goes to the keeper.
     pub(super) fn event(&mut self, number: u32, flags: epoll::EventFlags, out: &mut Vec<u8>) {
         let Some(client) = self.clients.get_mut(&number) else { return };

@@ -1,12 +1,14 @@
 //! Process 1 of a machine with a kernel of its own: the program that the kernel finds in its initial root.
 //!
-//! It loads the modules that are there, mounts what a machine has, changes over to the root on the first disk if there
-//! is one, and then is the same agent as in any machine, behind a port of the hypervisor. Who it is it hears there
-//! ([`Request::Become`](testbed_agent::agent::Request::Become)).
+//! It loads the modules that are there, looks at its root's disk, and is the same agent as in any machine, behind a port
+//! of the hypervisor. So far all such machines are the same, and a template is taken of it. Who it is it hears there
+//! ([`Request::Become`](testbed_agent::agent::Request::Become)): then it changes over to its root, with all changes on a
+//! second disk, which may hold what the machine has changed before.
 
 use super::agent;
 use super::line::Line;
 use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
 use rustix::mount::MountFlags;
 use rustix::system::RebootCommand;
 use std::borrow::Cow;
@@ -21,16 +23,23 @@ use testbed_sys::process::SingleThreaded;
 const MODULES: &str = "/modules";
 /// What the hypervisor calls the port that leads to the keeper.
 const PORT: &str = "testbed";
-/// The disk that the root is on, if there is one.
+/// The disk that the root is on.
 const DISK: &str = "/dev/vda";
+/// The disk of changes.
+const CHANGES: &str = "/dev/vdb";
 
 const QUIET: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
 const NO_PROGRAMS: MountFlags = QUIET.union(MountFlags::NOEXEC);
 
-/// What every machine has, in the order in which it is mounted.
-const MOUNTS: [(&str, u32, &str, MountFlags, &str); 8] = [
-    ("/proc", 0o555, "proc", NO_PROGRAMS, ""),
-    ("/sys", 0o555, "sysfs", NO_PROGRAMS, ""),
+/// What is there before the root is, and moves there.
+const EARLY_MOUNTS: [(&str, &str, MountFlags); 3] = [
+    ("/dev", "devtmpfs", MountFlags::NOSUID),
+    ("/proc", "proc", NO_PROGRAMS),
+    ("/sys", "sysfs", NO_PROGRAMS),
+];
+
+/// What every machine has beside that, in the order in which it is mounted.
+const MOUNTS: [(&str, u32, &str, MountFlags, &str); 6] = [
     ("/sys/fs/cgroup", 0o755, "cgroup2", NO_PROGRAMS, ""),
     (
         "/dev/pts",
@@ -66,33 +75,67 @@ pub(crate) fn live() -> ! {
 }
 
 fn serve() -> Result<(), Fault> {
-    let mounting = |path: &'static str| move |f: Fault| f.at(path);
-    mount("devtmpfs", "/dev", "devtmpfs", MountFlags::NOSUID, "mode=755").map_err(mounting("/dev"))?;
+    for (path, kind, flags) in EARLY_MOUNTS {
+        make_folder(path, 0o755)?;
+        mount(kind, path, kind, flags, "")?;
+    }
     load_modules()?;
-    if fs::exists(DISK).unwrap_or(false) {
-        change_root()?;
-    }
-    for (path, mode, kind, flags, data) in MOUNTS {
-        match rustix::fs::mkdir(path, Mode::from_raw_mode(mode)) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-            Err(error) => return Err(Fault::system("make the folder", &error.into()).at(path)),
-        }
-        mount(kind, path, kind, flags, data).map_err(mounting(path))?;
-    }
-    for (path, target) in LINKS {
-        match rustix::fs::symlinkat(target, CWD, path) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-            Err(error) => return Err(Fault::system("make the link", &error.into()).at(path)),
-        }
-    }
+    make_folder("/disk", 0o755)?;
+    mount(DISK, "/disk", "erofs", MountFlags::RDONLY, "")?;
     let port = open_port()?;
     let token = SingleThreaded::prove().doing("count threads")?;
     agent::serve(Line::Port(port), Cow::Owned(unnamed()), token).doing("serve the keeper")
 }
 
+/// Leaves the initial root for the machine's own: what is on its disk, below its changes.
+pub(super) fn enter_root() -> Result<(), Fault> {
+    let disk = rustix::fs::open(CHANGES, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    // The template of this machine may have seen another one in its place.
+    disk.map_err(Into::into).and_then(testbed_sys::disk::forget_content).doing_to("read", CHANGES)?;
+    for folder in ["/changes", "/root"] {
+        make_folder(folder, 0o755)?;
+    }
+    // What the hypervisor keeps the disk in gets back what is no longer used.
+    mount(CHANGES, "/changes", "ext4", MountFlags::NOATIME, "discard,noinit_itable")?;
+    for folder in ["/changes/upper", "/changes/work"] {
+        make_folder(folder, 0o755)?;
+    }
+    let layers = "lowerdir=/disk,upperdir=/changes/upper,workdir=/changes/work";
+    mount("overlay", "/root", "overlay", MountFlags::empty(), layers)?;
+    for (path, ..) in EARLY_MOUNTS {
+        let target = format!("/root{path}");
+        make_folder(&target, 0o755)?;
+        rustix::mount::mount_move(path, &target).doing_to("move", path)?;
+    }
+    // The initial root can be covered, but not be left by pivot_root(2).
+    rustix::process::chdir("/root").doing("enter the root")?;
+    rustix::mount::mount_move(".", "/").doing("cover the initial root")?;
+    rustix::process::chroot(".").doing("change the root")?;
+    rustix::process::chdir("/").doing("enter the root")?;
+    for (path, mode, kind, flags, data) in MOUNTS {
+        make_folder(path, mode)?;
+        mount(kind, path, kind, flags, data)?;
+    }
+    for (path, target) in LINKS {
+        match rustix::fs::symlinkat(target, CWD, path) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(Fault::system("make the link", &error.into()).at(path)),
+        }
+    }
+    Ok(())
+}
+
+/// Makes a folder, if it is not there.
+fn make_folder(path: &str, mode: u32) -> Result<(), Fault> {
+    match rustix::fs::mkdir(path, Mode::from_raw_mode(mode)) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(error) => Err(Fault::system("make the folder", &error.into()).at(path)),
+    }
+}
+
 fn mount(source: &str, path: &str, kind: &str, flags: MountFlags, data: &str) -> Result<(), Fault> {
     let data = std::ffi::CString::new(data).unwrap_or_default();
-    rustix::mount::mount(source, path, kind, flags, &*data).doing("mount")
+    rustix::mount::mount(source, path, kind, flags, &*data).doing_to("mount", path)
 }
 
 /// Loads the kernel's modules that came along.
@@ -105,34 +148,13 @@ fn load_modules() -> Result<(), Fault> {
             .and_then(|file| rustix::system::finit_module(&file, c"", 0));
         match loaded {
             // It is loaded already, or drives what this machine does not have.
-            Ok(()) | Err(rustix::io::Errno::EXIST | rustix::io::Errno::NODEV) => {}
+            Ok(()) | Err(Errno::EXIST | Errno::NODEV) => {}
             Err(error) => {
                 return Err(Fault::system("load the module", &error.into()).at(path.to_string_lossy()));
             }
         }
     }
     Ok(())
-}
-
-/// Leaves the initial root for the one on the disk, with all changes in memory.
-fn change_root() -> Result<(), Fault> {
-    for folder in ["/disk", "/changes", "/root"] {
-        fs::create_dir_all(folder).doing_to("make the folder", folder)?;
-    }
-    mount(DISK, "/disk", "erofs", MountFlags::RDONLY, "").map_err(|f| f.at("/disk"))?;
-    mount("tmpfs", "/changes", "tmpfs", MountFlags::empty(), "mode=755").map_err(|f| f.at("/changes"))?;
-    for folder in ["/changes/upper", "/changes/work"] {
-        fs::create_dir(folder).doing_to("make the folder", folder)?;
-    }
-    let layers = "lowerdir=/disk,upperdir=/changes/upper,workdir=/changes/work";
-    mount("overlay", "/root", "overlay", MountFlags::empty(), layers).map_err(|f| f.at("/root"))?;
-    fs::create_dir_all("/root/dev").doing_to("make the folder", "/dev")?;
-    rustix::mount::mount_move("/dev", "/root/dev").doing("move /dev")?;
-    // The initial root can be covered, but not be left by pivot_root(2).
-    rustix::process::chdir("/root").doing("enter the root")?;
-    rustix::mount::mount_move(".", "/").doing("cover the initial root")?;
-    rustix::process::chroot(".").doing("change the root")?;
-    rustix::process::chdir("/").doing("enter the root")
 }
 
 /// Finds the port that leads to the keeper by its name (`Documentation/ABI/testing/sysfs-class-virtio…`).

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use testbed_agent::Doing as _;
-use testbed_agent::launch::Machine;
+use testbed_agent::launch::{Machine, adapter_mac, mac_text};
 use testbed_agent::{Fault, FaultKind};
 use testbed_sys::netlink::{Batch, LOOPBACK, Netlink};
 
@@ -17,8 +17,8 @@ pub(super) fn configure(spec: &Machine) -> Result<(), Fault> {
     configure_links(spec, &ports)
 }
 
-/// Finds the adapters that a hypervisor gave to the machine by their addresses, names them, and does the rest as for any
-/// machine.
+/// Finds the adapters that a hypervisor gave to the machine, in their order, makes them what the interfaces are to be,
+/// and does the rest as for any machine.
 pub(super) fn configure_adapters(spec: &Machine) -> Result<(), Fault> {
     let mut found = HashMap::new();
     for entry in std::fs::read_dir(LINKS).doing_to("list", LINKS)?.filter_map(Result::ok) {
@@ -28,16 +28,17 @@ pub(super) fn configure_adapters(spec: &Machine) -> Result<(), Fault> {
         }
     }
     let (mut links, mut away, mut back) = (Vec::new(), Batch::new(), Batch::new());
-    for interface in &spec.interfaces {
-        let mac = interface.mac.map(|octet| format!("{octet:02x}")).join(":");
+    for (number, interface) in (0..).zip(&spec.interfaces) {
         let missing =
-            || Fault::new(FaultKind::State, format!("find the adapter {mac} of {}", interface.name));
-        let (index, name) = found.get(&mac).ok_or_else(missing)?;
+            || Fault::new(FaultKind::State, format!("find the adapter {number} of {}", interface.name));
+        let address = mac_text(adapter_mac(number));
+        let (index, name) = found.get(&address).ok_or_else(missing)?;
         if name.as_encoded_bytes() != interface.name.as_bytes() {
             // Another adapter may still have its name.
-            away.name(*index, &format!("adapter{index}"), None);
+            away.name(*index, &format!("adapter{index}"));
+            back.name(*index, &interface.name);
         }
-        back.name(*index, &interface.name, interface.mtu);
+        back.adapt(*index, interface.mac, interface.mtu);
         links.push(*index);
     }
     let socket = Netlink::open().doing("open netlink")?;

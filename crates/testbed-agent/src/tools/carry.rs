@@ -4,6 +4,8 @@
 //! Frames pass as they are, but for requests that come with descriptors. Those stay here, and the agent is asked for
 //! data frames instead; what these carry is moved from and to the descriptors, with credit for each channel as between
 //! an agent and its programs. A reply waits until all that came before it has been written.
+//!
+//! Nothing is sent to an agent that rests: it waits until the frame that wakes the agent has gone before it.
 
 use super::{Doing, ToolIo, interrupted};
 use rustix::event::{PollFd, PollFlags};
@@ -28,7 +30,7 @@ pub(super) fn run(io: &mut ToolIo<'_>) -> Result<Report, Fault> {
         rustix::io::ioctl_fionbio(side, true).doing("set up a socket")?;
     }
     io.say_ready()?;
-    let mut carrier = Carrier::default();
+    let mut carrier = Carrier { held: Some(Vec::new()), ..Carrier::default() };
     let mut buffer = vec![0; MAX_DATA];
     loop {
         if !carrier.turn(io, &mut buffer)? {
@@ -46,6 +48,8 @@ struct Carrier {
     from_agent: Decoder,
     to_keeper: Waiting,
     to_agent: Waiting,
+    /// Frames for an agent that rests; none if it does not.
+    held: Option<Vec<u8>>,
     handed: VecDeque<OwnedFd>,
     channels: BTreeMap<u32, Channel>,
 }
@@ -127,6 +131,7 @@ impl Carrier {
         all.extend(io.stop.map(|stop| (Watched::Stop, stop, PollFlags::IN)));
         for (number, channel) in &self.channels {
             let fed = channel.input.as_ref().filter(|feed| feed.credit > 0 && !agent_is_full);
+            let fed = fed.filter(|_| self.held.is_none());
             all.extend(fed.map(|feed| (Watched::Input(*number), feed.fd.as_fd(), PollFlags::IN)));
             for (stream, drain) in [(Stream::Output, &channel.output), (Stream::Error, &channel.error)] {
                 let fd = drain.as_ref().filter(|d| !d.pending.is_empty()).and_then(|d| d.fd.as_ref());
@@ -163,22 +168,43 @@ impl Carrier {
 
     fn pass_in(&mut self, frame: Frame) -> Result<(), FrameError> {
         let mut bytes = Vec::new();
-        let count = usize::from(frame.fds);
+        let (count, kind) = (usize::from(frame.fds), frame.kind);
         if count > self.handed.len() {
             return Err(FrameError::Descriptors(frame.fds));
         }
-        if frame.kind == Kind::Open && count > 0 {
+        let mut rests = false;
+        if kind == Kind::Open {
             let mut open: Open = frame.message("request")?;
-            let channel = Channel::keep(&mut open.request, self.handed.drain(..count).collect())?;
+            rests = open.request == Request::Rest;
+            let fds: Vec<OwnedFd> = self.handed.drain(..count).collect();
+            if !fds.is_empty() {
+                self.channels.insert(frame.channel, Channel::keep(&mut open.request, fds)?);
+            }
             encode_message(&mut bytes, frame.channel, Kind::Open, 0, &open)?;
-            self.channels.insert(frame.channel, channel);
         } else {
             // Whatever else comes with descriptors has no use for them.
             self.handed.drain(..count);
             Frame { fds: 0, ..frame }.encode(&mut bytes);
         }
-        self.to_agent.extend(bytes);
+        if kind == Kind::Wake {
+            let held = self.held.take().unwrap_or_default();
+            self.send(&bytes);
+            self.send(&held);
+        } else {
+            self.send(&bytes);
+        }
+        if rests && self.held.is_none() {
+            self.held = Some(Vec::new());
+        }
         Ok(())
+    }
+
+    /// Sends frames to the agent, once it does not rest.
+    fn send(&mut self, frames: &[u8]) {
+        match &mut self.held {
+            Some(held) => held.extend_from_slice(frames),
+            None => self.to_agent.extend(frames),
+        }
     }
 
     /// False once the agent has gone.
@@ -250,7 +276,7 @@ impl Carrier {
                 encode(&mut bytes, number, Kind::End, 0, &[Stream::Input as u8]);
             }
         }
-        self.to_agent.extend(bytes);
+        self.send(&bytes);
     }
 
     /// Moves output to whoever reads it, and grants the agent as much more.
@@ -270,7 +296,7 @@ impl Carrier {
         if moved > 0 {
             let mut bytes = Vec::new();
             encode(&mut bytes, number, Kind::Credit, 0, &moved.to_le_bytes());
-            self.to_agent.extend(bytes);
+            self.send(&bytes);
         }
         self.conclude(number);
     }
@@ -307,6 +333,7 @@ impl Channel {
                 Stdio::Apart { input, output, error } => (input, output, Some(error)),
                 Stdio::Terminal { .. } => return Ok(kept),
             },
+            Request::TakeUp(Stdio::Apart { input, output, error }) => (input, output, Some(error)),
             Request::Tool(tooling) => (&mut tooling.input, &mut tooling.output, None),
             _ => return Ok(kept),
         };

@@ -9,6 +9,7 @@ mod capture;
 mod carry;
 mod file;
 mod http;
+mod memory;
 mod netlink;
 mod ping;
 mod tcp;
@@ -92,6 +93,9 @@ pub(crate) fn run(tool: &Tool, io: &mut ToolIo<'_>) -> Result<Report, Fault> {
         }
         Tool::Wait(condition) => wait::run(condition, io),
         Tool::Carry => carry::run(io),
+        Tool::SaveMemory { pid, mapped, to } => memory::save(*pid, mapped, to),
+        Tool::LoadMemory { pid, mapped, from } => memory::load(*pid, mapped, from),
+        Tool::CompareMemory { memory, mapped, to } => memory::compare(memory, mapped, to),
     }
 }
 

@@ -1,8 +1,9 @@
 //! From the checked model to what the launcher is told.
 
 use super::{ImageRoot, Options};
-use crate::machine::Hardware;
+use crate::machine::{Birth, Hardware};
 use crate::spec;
+use rustix::fd::OwnedFd;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::MetadataExt as _;
 use testbed_agent::launch::{Interface, Limits, Machine, Mount, Network, Order, Root, Route, Upper};
@@ -10,11 +11,9 @@ use testbed_agent::{Doing as _, Fault, FaultKind};
 
 /// How much a machine may write to its own files where the file says nothing, in bytes of memory.
 const DISK: u64 = 1 << 30;
-/// The memory of a machine with a kernel of its own where the file says nothing, in bytes.
-const GUEST_MEMORY: u64 = 256 << 20;
-/// What its hypervisor may need beside that.
+/// What the hypervisor of a machine with a kernel of its own may need beside what its guest has, in bytes.
 const HYPERVISOR_MEMORY: u64 = 512 << 20;
-/// How much a jail may write to its files.
+/// How much a jail may write to its files beside its guest's disk and a copy of its memory, in bytes.
 const JAIL_FILES: u64 = 64 << 20;
 
 /// The networks of a copy, and the files that all its machines see.
@@ -38,7 +37,7 @@ pub(super) fn machine(
     spec: &spec::Testbed,
     machine: &spec::Machine,
     image: &ImageRoot,
-    fabric: u32,
+    fabric: Option<u32>,
     options: &Options,
 ) -> Result<Machine, Fault> {
     let layers = image.layers.iter().map(|path| text(path, machine)).collect::<Result<_, _>>()?;
@@ -49,10 +48,10 @@ pub(super) fn machine(
     Ok(Machine {
         hostname: machine.hostname().into(),
         root: Root { layers, host: image.host },
-        upper: Upper::Memory(disk(machine)),
+        upper: Upper::Memory(changes(machine)),
         snapshots: Vec::new(),
         replaces: None,
-        fabric: Some(fabric),
+        fabric,
         interfaces,
         routes: routes(machine),
         sysctls: machine.sysctls().to_vec(),
@@ -65,26 +64,30 @@ pub(super) fn machine(
     })
 }
 
-/// A machine with a kernel of its own: its jail, itself as its agent is to know it, and what it is made of.
-pub(super) fn guest(
+/// A machine with a kernel of its own, whose adapters have these links.
+pub(super) fn birth(
     spec: &spec::Testbed,
     machine: &spec::Machine,
     jail: &ImageRoot,
-    fabric: u32,
     options: &Options,
-) -> Result<(Machine, Machine, Hardware), Fault> {
-    let whole = self::machine(spec, machine, jail, fabric, options)?;
-    let memory = whole.limits.memory.unwrap_or(GUEST_MEMORY);
-    let processors = whole.limits.cpu_milli.map_or(1, |milli| milli.div_ceil(1000));
-    let limits = Limits { memory: whole.limits.memory.map(|m| m + HYPERVISOR_MEMORY), ..whole.limits };
-    let jail = Machine { limits, ..Machine::new(machine.hostname(), whole.root, Upper::Memory(JAIL_FILES)) };
+    links: Vec<OwnedFd>,
+) -> Result<Birth, Fault> {
+    let whole = self::machine(spec, machine, jail, None, options)?;
+    let hardware = Hardware::of(machine);
+    let changes = changes(machine);
+    let most = |memory| memory + changes + HYPERVISOR_MEMORY;
+    let limits = Limits { memory: whole.limits.memory.map(most), ..whole.limits };
+    let jail = Machine { limits, ..Machine::new(machine.hostname(), whole.root, Upper::Memory(changes)) };
     let root = Root { layers: Vec::new(), host: false };
-    let guest = Machine { root, fabric: None, ..whole };
-    Ok((jail, guest, Hardware { memory, processors, adapters: Vec::new() }))
+    Ok(Birth { jail, machine: Machine { root, ..whole }, hardware, links, asleep: None })
 }
 
-/// How much a machine may write to its own files, in bytes.
-pub(super) fn disk(machine: &spec::Machine) -> u64 {
+/// How much the upper layer of a machine may hold, or of its jail: what it may write to its own files, in bytes.
+pub(super) fn changes(machine: &spec::Machine) -> u64 {
+    if machine.kernel() == spec::Kernel::Own {
+        let Hardware { disk, memory, .. } = Hardware::of(machine);
+        return disk + memory + JAIL_FILES;
+    }
     // Files in memory count against the memory limit; beyond it the kernel would kill instead of refusing.
     machine.disk().unwrap_or_else(|| machine.limits().memory().map_or(DISK, |memory| memory / 2))
 }

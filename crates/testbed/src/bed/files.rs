@@ -27,14 +27,15 @@ impl Bed {
         }
         Self::on_layers(spec, "reach the files of")?;
         let root = shared.roots.of(spec)?;
-        let mut definition = definition::machine(&shared.spec, spec, root, shared.fabric, &shared.options)?;
+        let mut definition =
+            definition::machine(&shared.spec, spec, root, Some(shared.fabric), &shared.options)?;
         definition.snapshots = place.below.iter().map(|upper| upper.number()).collect();
         (definition.interfaces, definition.routes, definition.sysctls) = Default::default();
         definition.control = false;
         let upper = match place.own(machine) {
             Some(upper) => upper,
             None => {
-                let upper = Upper::make(&shared.engine, definition::disk(spec))?;
+                let upper = Upper::make(&shared.engine, definition::changes(spec))?;
                 place.prepared.insert(upper).clone()
             }
         };

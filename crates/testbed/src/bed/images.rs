@@ -2,9 +2,11 @@
 
 use crate::engine::Engine;
 use crate::image::{self, EngineBuilder, Store};
+use crate::machine::Hardware;
 use crate::spec;
 use std::any::Any;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 use std::sync::Arc;
 use testbed_agent::{Fault, FaultKind};
@@ -34,12 +36,13 @@ pub trait Images: Send + Sync {
     /// When it cannot be had.
     fn resolve(&self, testbed: &spec::Testbed, image: &str) -> Result<ImageRoot, Fault>;
 
-    /// The layers of the jail of machines that have this image and a kernel of their own: a hypervisor, the kernel, and
-    /// the image's root as a disk, built if they are not there. What programs find is as the image says.
+    /// The layers of the jail of a machine that has a kernel of its own: a hypervisor, the kernel, the image's root as a
+    /// disk, and the state of all that once the kernel has started; built if they are not there. What programs find is as
+    /// the image says.
     ///
     /// # Errors
     /// When it cannot be had.
-    fn resolve_jail(&self, testbed: &spec::Testbed, image: &str) -> Result<ImageRoot, Fault>;
+    fn resolve_jail(&self, testbed: &spec::Testbed, machine: &spec::Machine) -> Result<ImageRoot, Fault>;
 }
 
 /// Images for testbeds whose machines all use the host's own root.
@@ -69,8 +72,8 @@ impl Images for HostOnly {
         }
     }
 
-    fn resolve_jail(&self, _: &spec::Testbed, image: &str) -> Result<ImageRoot, Fault> {
-        Err(unstored(image))
+    fn resolve_jail(&self, _: &spec::Testbed, machine: &spec::Machine) -> Result<ImageRoot, Fault> {
+        Err(unstored(machine.image()))
     }
 }
 
@@ -93,10 +96,10 @@ impl Images for StoredImages<'_> {
         Ok(self.store.resolve(testbed, name, &builder, &self.options, progress)?.into())
     }
 
-    fn resolve_jail(&self, testbed: &spec::Testbed, name: &str) -> Result<ImageRoot, Fault> {
+    fn resolve_jail(&self, testbed: &spec::Testbed, machine: &spec::Machine) -> Result<ImageRoot, Fault> {
         let builder = EngineBuilder::new(self.engine.clone());
         let progress = &mut |p: image::Progress<'_>| (self.progress)(p);
-        Ok(self.store.resolve_jail(testbed, name, &builder, &self.options, progress)?.into())
+        Ok(self.store.resolve_jail(testbed, machine, &builder, &self.options, progress)?.into())
     }
 }
 
@@ -117,8 +120,8 @@ impl From<image::Resolved> for ImageRoot {
 #[derive(Clone, Default)]
 pub struct Prepared {
     roots: HashMap<String, ImageRoot>,
-    /// Those of machines with kernels of their own.
-    jails: HashMap<String, ImageRoot>,
+    /// Those of machines with kernels of their own, by image and what such machines start from.
+    jails: HashMap<(String, Hardware), ImageRoot>,
 }
 
 impl Prepared {
@@ -129,11 +132,13 @@ impl Prepared {
     pub fn new(testbed: &spec::Testbed, images: &dyn Images) -> Result<Prepared, Fault> {
         let mut prepared = Prepared::default();
         for machine in testbed.machines() {
-            let (image, is_jail) = (machine.image(), machine.kernel() == spec::Kernel::Own);
-            let known = if is_jail { &mut prepared.jails } else { &mut prepared.roots };
-            if !known.contains_key(image) {
-                let resolve = if is_jail { Images::resolve_jail } else { Images::resolve };
-                known.insert(image.to_owned(), resolve(images, testbed, image)?);
+            let image = machine.image();
+            if machine.kernel() == spec::Kernel::Own {
+                if let Entry::Vacant(place) = prepared.jails.entry(jail_of(machine)) {
+                    place.insert(images.resolve_jail(testbed, machine)?);
+                }
+            } else if !prepared.roots.contains_key(image) {
+                prepared.roots.insert(image.to_owned(), images.resolve(testbed, image)?);
             }
         }
         Ok(prepared)
@@ -141,22 +146,28 @@ impl Prepared {
 
     /// The root of a machine, or of its jail if its kernel is its own.
     pub(super) fn of(&self, machine: &spec::Machine) -> Result<&ImageRoot, Fault> {
-        let known = if machine.kernel() == spec::Kernel::Own { &self.jails } else { &self.roots };
-        find(known, machine.image())
+        let found = match machine.kernel() {
+            spec::Kernel::Own => self.jails.get(&jail_of(machine)),
+            _ => self.roots.get(machine.image()),
+        };
+        found.ok_or_else(|| unprepared(machine.image()))
     }
 }
 
-fn find<'a>(known: &'a HashMap<String, ImageRoot>, image: &str) -> Result<&'a ImageRoot, Fault> {
-    let unknown = || format!("get the image `{image}`: it was not prepared");
-    known.get(image).ok_or_else(|| Fault::new(FaultKind::Image, unknown()))
+fn jail_of(machine: &spec::Machine) -> (String, Hardware) {
+    (machine.image().to_owned(), Hardware::of(machine))
+}
+
+fn unprepared(image: &str) -> Fault {
+    Fault::new(FaultKind::Image, format!("get the image `{image}`: it was not prepared"))
 }
 
 impl Images for Prepared {
     fn resolve(&self, _: &spec::Testbed, image: &str) -> Result<ImageRoot, Fault> {
-        find(&self.roots, image).cloned()
+        self.roots.get(image).cloned().ok_or_else(|| unprepared(image))
     }
 
-    fn resolve_jail(&self, _: &spec::Testbed, image: &str) -> Result<ImageRoot, Fault> {
-        find(&self.jails, image).cloned()
+    fn resolve_jail(&self, _: &spec::Testbed, machine: &spec::Machine) -> Result<ImageRoot, Fault> {
+        self.jails.get(&jail_of(machine)).cloned().ok_or_else(|| unprepared(machine.image()))
     }
 }

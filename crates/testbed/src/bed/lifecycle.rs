@@ -1,11 +1,14 @@
 //! Machines of a bed that end and start again.
 
+use super::service::RunningProgram;
+use super::wires::Wires;
 use super::{Bed, definition, readiness};
 use crate::engine::link::lock;
-use crate::machine::{Condition, Machine, Upper};
+use crate::machine::{Asleep, Birth, Condition, Machine, Upper};
 use crate::spec;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 use testbed_agent::agent::{self, Tool};
 use testbed_agent::launch::LinkMode;
@@ -13,6 +16,8 @@ use testbed_agent::{Fault, FaultKind};
 
 /// SIGTERM (signal(7)).
 const TERMINATE: i32 = 15;
+/// The parent of a kernel's threads.
+const KERNEL_THREADS: u32 = 2;
 
 /// How a machine is made to end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,12 +42,28 @@ pub(super) struct Place {
     pub(super) files: Option<Machine>,
     /// Its interfaces that are cut.
     pub(super) cut: BTreeSet<u32>,
+    /// It starts as a copy of a machine that slept, whose files are below, or has so started.
+    pub(super) memory: Option<Memory>,
+}
+
+/// What must be known of a machine that sleeps to go on with a copy of it.
+#[derive(Clone)]
+pub(super) struct Memory {
+    pub(super) asleep: Asleep,
+    /// What runs there.
+    pub(super) programs: Vec<RunningProgram>,
 }
 
 impl Place {
     /// The upper layer that is the machine's own now, or will be when it starts.
     pub(super) fn own(&self, machine: &Machine) -> Option<Arc<Upper>> {
         if self.fresh { self.prepared.clone() } else { Some(machine.upper()) }
+    }
+
+    /// Has a machine begin here.
+    pub(super) fn settle_in(&self, birth: &mut Birth) {
+        birth.jail.snapshots = self.below.iter().map(|upper| upper.number()).collect();
+        birth.asleep = self.memory.as_ref().map(|memory| memory.asleep.clone());
     }
 }
 
@@ -63,7 +84,11 @@ impl Bed {
     /// [`FaultKind::State`] when it runs, and those of [`Bed::wait_ready`].
     pub fn start(&self, machine: &str) -> Result<(), Fault> {
         let (number, spec) = self.numbered(machine)?;
-        self.begin(number, spec, &mut lock(&self.shared.places[number]))?;
+        {
+            let mut place = lock(&self.shared.places[number]);
+            place.memory = None;
+            self.begin(number, spec, &mut place)?;
+        }
         self.settle(&[number])
     }
 
@@ -73,26 +98,25 @@ impl Bed {
     /// As for [`Bed::stop`] and [`Bed::start`].
     pub fn restart(&self, machine: &str, ending: Ending) -> Result<(), Fault> {
         let (number, spec) = self.numbered(machine)?;
-        Self::on_layers(spec, "start again")?;
         {
             let mut place = lock(&self.shared.places[number]);
             if self.shared.machines[number].condition() != Condition::Stopped {
                 self.end(&self.shared.machines[number], ending)?;
             }
+            place.memory = None;
             self.begin(number, spec, &mut place)?;
         }
         self.settle(&[number])
     }
 
-    /// What is done to a machine's layers cannot be done to a machine with a kernel of its own: its files are in its
-    /// memory.
+    /// What is done to a machine's layers cannot be done to a machine with a kernel of its own: its files are on its disk.
     pub(super) fn on_layers(machine: &spec::Machine, doing: &str) -> Result<(), Fault> {
         if machine.kernel() != spec::Kernel::Own {
             return Ok(());
         }
         let what = format!("{doing} a machine with a kernel of its own");
         let fault = Fault::new(FaultKind::Unsupported, what).on(machine.name());
-        Err(fault.hint("its files are in its memory; `down` and `up` make it anew"))
+        Err(fault.hint("its files are on a disk that only it can read; ask while it runs"))
     }
 
     /// The number of a machine in the file, and what the file says of it.
@@ -116,6 +140,8 @@ impl Bed {
             Condition::Created | Condition::Running if ending == Ending::Soft => {
                 // Whatever keeps it from ending by itself is ended by force.
                 let _ = ask_to_end(machine, Instant::now() + stop);
+                // A kernel of its own may have much to write.
+                let _ = machine.sync(stop);
             }
             Condition::Created | Condition::Running => {}
         }
@@ -125,17 +151,44 @@ impl Bed {
     /// Has a machine made again on what its place says.
     pub(super) fn begin(&self, number: usize, spec: &spec::Machine, place: &mut Place) -> Result<(), Fault> {
         let shared = &*self.shared;
-        Self::on_layers(spec, "start again")?;
         let machine = &shared.machines[number];
-        let mut definition =
-            definition::machine(&shared.spec, spec, shared.roots.of(spec)?, shared.fabric, &shared.options)?;
-        definition.snapshots = place.below.iter().map(|upper| upper.number()).collect();
+        let root = shared.roots.of(spec)?;
         place.end_files(shared.spec.deadlines().stop())?;
-        machine.make_again(definition, place.own(machine))?;
+        if spec.kernel() == spec::Kernel::Own {
+            let interfaces = 0..spec.interfaces().len() as u32;
+            let cuts: Vec<_> =
+                interfaces.filter_map(|i| shared.adapters.get(&(number, i)).cloned()).collect();
+            cuts.iter().for_each(|cut| cut.store(false, Ordering::Relaxed));
+            let wires = Wires::make(spec, &cuts)?;
+            let mut birth = definition::birth(&shared.spec, spec, root, &shared.options, wires.links)?;
+            place.settle_in(&mut birth);
+            machine.make_guest_again(birth, place.own(machine))?;
+            let switches = lock(&shared.switches);
+            for (network, stream) in wires.streams {
+                if let Some(switch) = switches.get(&network) {
+                    switch.attach(Box::new(stream))?;
+                }
+            }
+        } else {
+            let mut definition =
+                definition::machine(&shared.spec, spec, root, Some(shared.fabric), &shared.options)?;
+            definition.snapshots = place.below.iter().map(|upper| upper.number()).collect();
+            machine.make_again(definition, place.own(machine))?;
+        }
         (place.fresh, place.prepared) = (false, None);
         self.serve_programs(machine);
+        self.take_up_programs(number, place)?;
         for interface in &place.cut {
             self.set_link(number, *interface, LinkMode::Cut)?;
+        }
+        Ok(())
+    }
+
+    /// Hears again of what runs in a machine that goes on where another one slept.
+    pub(super) fn take_up_programs(&self, number: usize, place: &Place) -> Result<(), Fault> {
+        let programs = place.memory.iter().flat_map(|memory| &memory.programs);
+        for program in programs {
+            self.shared.services.take_up(&self.shared.machines[number], program)?;
         }
         Ok(())
     }
@@ -151,7 +204,9 @@ impl Bed {
 /// Sends all programs the request to end, and waits until they have.
 fn ask_to_end(machine: &Machine, end: Instant) -> Result<(), Fault> {
     let processes = machine.processes()?;
-    let others = || processes.iter().filter(|process| process.pid != 1);
+    // A kernel of the machine's own has threads, which are all children of one of them.
+    let is_thread = |pid| pid == KERNEL_THREADS && machine.console().is_some();
+    let others = || processes.iter().filter(|p| p.pid != 1 && !is_thread(p.pid) && !is_thread(p.parent));
     for process in others() {
         match machine.signal(process.pid as i32, TERMINATE) {
             Err(fault) if fault.kind != FaultKind::NotFound => return Err(fault),

@@ -13,6 +13,7 @@ mod service;
 mod snapshot;
 mod up;
 mod watching;
+mod wires;
 
 pub use crate::machine::Log;
 pub use changes::{Change, ChangeKind};
@@ -24,9 +25,9 @@ pub use testbed_agent::control::SnapshotStatus;
 use crate::control::session::Session;
 use crate::engine::Engine;
 use crate::engine::link::lock;
-use crate::machine::{Adapter, Machine};
+use crate::machine::Machine;
 use crate::net::recent::{Watched, Watcher};
-use crate::net::stream::Stream;
+use crate::net::switch::Switch;
 use crate::net::{Published, uplink};
 use crate::spec;
 use rustix::fd::OwnedFd;
@@ -39,13 +40,13 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 use testbed_agent::agent::Run;
 use testbed_agent::launch::{LinkMode, Order};
-use testbed_agent::{Doing as _, Fault, FaultKind};
-use testbed_sys::fdpass;
+use testbed_agent::{Fault, FaultKind};
 
 use lifecycle::Place;
 use service::Services;
 use snapshot::Snapshots;
 use watching::Watching;
+use wires::Wires;
 
 /// How a bed is made, beyond what its file says.
 #[derive(Clone, Debug, Default)]
@@ -96,8 +97,18 @@ struct Shared {
     services: Services,
     ports: OnceLock<Vec<Published>>,
     watched: Vec<(String, Watched)>,
-    /// What lives as long as the bed: uplinks, published ports.
+    /// Those that connect more than the kernel does, by the names of networks.
+    switches: Mutex<HashMap<String, Switch>>,
+    /// What lives as long as the bed: published ports.
     attachments: Mutex<Vec<Box<dyn Any + Send>>>,
+}
+
+impl Shared {
+    /// A machine has started where another one slept, which was ready.
+    fn goes_on(&self, machine: &str) -> bool {
+        let number = self.by_name.get(machine);
+        number.is_some_and(|number| lock(&self.places[*number]).memory.is_some())
+    }
 }
 
 impl Bed {
@@ -122,7 +133,7 @@ impl Bed {
         spec: &Arc<spec::Testbed>,
         roots: Prepared,
         options: Options,
-        places: Vec<Place>,
+        mut places: Vec<Place>,
     ) -> Result<Bed, Fault> {
         let fabric = engine.number();
         let making = engine.send_order(&definition::fabric(spec, fabric), Vec::new())?;
@@ -130,22 +141,19 @@ impl Bed {
         let mut machines = Vec::with_capacity(spec.machines().len());
         let mut by_name = HashMap::new();
         let (mut adapters, mut streams) = (HashMap::new(), Vec::new());
-        for (machine, place) in spec.machines().iter().zip(&places) {
+        for (machine, place) in spec.machines().iter().zip(&mut places) {
             by_name.insert(machine.name().to_owned(), machines.len());
             let root = roots.of(machine)?;
             machines.push(if machine.kernel() == spec::Kernel::Own {
-                let (jail, guest, mut hardware) = definition::guest(spec, machine, root, fabric, &options)?;
-                for (interface, number) in machine.interfaces().iter().zip(0..) {
-                    let (ours, link) = fdpass::stream_pair().doing("make a socket")?;
-                    let cut = Arc::new(AtomicBool::new(false));
-                    let stream = Stream::new(ours, Arc::clone(&cut)).doing("make a port")?;
-                    streams.push((interface.network().to_owned(), stream));
-                    adapters.insert((machines.len(), number), cut);
-                    hardware.adapters.push(Adapter { mac: interface.mac().octets(), link });
-                }
-                Machine::make_guest(engine, machine.name(), jail, guest, hardware)?
+                let cuts = machine.interfaces().iter().map(|_| Arc::default()).collect::<Vec<_>>();
+                let wires = Wires::make(machine, &cuts)?;
+                adapters.extend((0..).map(|interface| (machines.len(), interface)).zip(cuts));
+                streams.extend(wires.streams);
+                let mut birth = definition::birth(spec, machine, root, &options, wires.links)?;
+                place.settle_in(&mut birth);
+                Machine::make_guest(engine, machine.name(), birth)?
             } else {
-                let mut definition = definition::machine(spec, machine, root, fabric, &options)?;
+                let mut definition = definition::machine(spec, machine, root, Some(fabric), &options)?;
                 definition.snapshots = place.below.iter().map(|upper| upper.number()).collect();
                 engine.machine(machine.name(), definition)?
             });
@@ -166,6 +174,7 @@ impl Bed {
             snapshots: Mutex::default(),
             services: Services::default(),
             watched,
+            switches: Mutex::default(),
             attachments: Mutex::default(),
         };
         let bed = Bed { shared: Arc::new(shared) };
@@ -177,7 +186,10 @@ impl Bed {
                 bed.set_link(number, *interface, LinkMode::Cut)?;
             }
         }
-        bed.start_switches(&options.uplink, streams)?;
+        *lock(&bed.shared.switches) = bed.start_switches(&options.uplink, streams)?;
+        for number in 0..bed.shared.machines.len() {
+            bed.take_up_programs(number, &lock(&bed.shared.places[number]))?;
+        }
         let published = bed.publish_ports(|_, port| {
             let declared = port.host();
             if options.free_ports { SocketAddr::new(declared.ip(), 0) } else { declared }
@@ -371,6 +383,7 @@ impl Bed {
             lock(place).end_files(deadline)?;
         }
         lock(&self.shared.attachments).clear();
+        lock(&self.shared.switches).clear();
         Ok(())
     }
 }

@@ -95,6 +95,9 @@ fn make_ready(
     progress: &Progress,
 ) -> Result<(), Fault> {
     machine.wait_started(start_deadline(shared, spec))?;
+    if shared.goes_on(spec.name()) {
+        return Ok(());
+    }
     if files == Files::Put {
         if spec.kernel() == spec::Kernel::Own {
             // Others have them as a layer.

@@ -3,6 +3,7 @@
 use crate::engine::link::lock;
 use crate::machine::{Command, Log, LogReader, Machine, Running};
 use crate::spec;
+use rustix::fd::OwnedFd;
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -33,6 +34,14 @@ struct Service {
     is_program: bool,
 }
 
+/// A program that runs in a machine, and how it is reached there.
+#[derive(Clone)]
+pub(super) struct RunningProgram {
+    name: String,
+    channel: u32,
+    is_program: bool,
+}
+
 /// The logs of so many programs that have ended are kept for each machine.
 const ENDED_PROGRAMS: usize = 16;
 
@@ -58,7 +67,7 @@ impl Services {
         }
         let key = (machine.name().to_owned(), service.name().to_owned());
         let log = lock(&self.all).get(&key).map(|former| Arc::clone(&former.log));
-        let started = self.begin(command, log, false)?;
+        let started = self.begin(|output| command.spawn_with(None, output, None), log, false)?;
         let runs = lock(&started.running).pid();
         lock(&self.all).insert(key, started);
         runs.map(drop).map_err(|fault| Fault {
@@ -69,7 +78,8 @@ impl Services {
 
     /// Starts a program that goes on by itself, and gives its number in the machine.
     pub(super) fn start_program(&self, machine: &Machine, run: Run) -> Result<u32, Fault> {
-        let started = self.begin(Command::asked(machine, run), None, true)?;
+        let command = Command::asked(machine, run);
+        let started = self.begin(|output| command.spawn_with(None, output, None), None, true)?;
         let pid = lock(&started.running).pid()?;
         let mut all = lock(&self.all);
         let ended = |(key, service): (&(String, String), &Service)| {
@@ -85,13 +95,41 @@ impl Services {
     }
 
     /// Starts it; a former start's log goes on.
-    fn begin(&self, command: Command<'_>, log: Option<Arc<Log>>, is_program: bool) -> Result<Service, Fault> {
+    fn begin(
+        &self,
+        start: impl FnOnce(OwnedFd) -> Result<Running, Fault>,
+        log: Option<Arc<Log>>,
+        is_program: bool,
+    ) -> Result<Service, Fault> {
         let reader = self.reader.get_or_init(LogReader::start).clone()?;
         let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC).doing("make a pipe")?;
-        let running = command.spawn_with(None, theirs, None)?;
+        let running = start(theirs)?;
         let log = log.unwrap_or_default();
         reader.add(ours, &log)?;
         Ok(Service { running: Mutex::new(running), log, is_program })
+    }
+
+    /// What runs in a machine.
+    pub(super) fn running_in(&self, machine: &Machine) -> Vec<RunningProgram> {
+        let all = lock(&self.all);
+        let its = all.iter().filter(|((m, _), _)| m == machine.name());
+        let running = its.filter_map(|((_, name), service)| {
+            let mut running = lock(&service.running);
+            let runs = matches!(running.try_wait(), Ok(None));
+            let is_program = service.is_program;
+            runs.then(|| RunningProgram { name: name.clone(), channel: running.channel(), is_program })
+        });
+        running.collect()
+    }
+
+    /// Hears again of a program that has run since before the machine was copied. A former log goes on.
+    pub(super) fn take_up(&self, machine: &Machine, program: &RunningProgram) -> Result<(), Fault> {
+        let key = (machine.name().to_owned(), program.name.clone());
+        let log = lock(&self.all).get(&key).map(|former| Arc::clone(&former.log));
+        let start = |output| machine.take_up(program.channel, output);
+        let started = self.begin(start, log, program.is_program)?;
+        lock(&self.all).insert(key, started);
+        Ok(())
     }
 
     pub(super) fn log(&self, machine: &str, service: &str) -> Option<Arc<Log>> {

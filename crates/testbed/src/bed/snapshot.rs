@@ -1,11 +1,14 @@
-//! Snapshots of a bed: the files of its machines and which of their links were cut, under one name.
+//! Snapshots of a bed: the files of its machines, the memory of those with kernels of their own, and which of their links
+//! were cut, under one name.
 //!
 //! A machine that has ended gives its upper layer away, and starts again on a new one above it. One that runs stands
 //! still (cgroup v2) while its upper layer is copied. Rolling back and forking start machines on empty upper layers
-//! above those of the snapshot, so both cost what a start costs, however much was written. Processes are not part of
-//! it: the programs of a machine that is rolled back start anew.
+//! above those of the snapshot, so both cost what a start costs, however much was written.
+//!
+//! Processes are part of it where the kernel is: a machine with a kernel of its own that ran goes on where it was. The
+//! programs of others start anew.
 
-use super::lifecycle::Place;
+use super::lifecycle::{Memory, Place};
 use super::{Bed, Ending, definition, readiness};
 use crate::engine::hands::Hands;
 use crate::engine::link::lock;
@@ -42,6 +45,15 @@ struct Past {
     /// Its upper layers, top first.
     layers: Vec<Arc<Upper>>,
     cut: BTreeSet<u32>,
+    /// It ran, with a kernel of its own.
+    memory: Option<Memory>,
+}
+
+impl Past {
+    /// Where a machine goes on from here.
+    fn place(self) -> Place {
+        Place { below: self.layers, fresh: true, cut: self.cut, memory: self.memory, ..Place::default() }
+    }
 }
 
 impl Bed {
@@ -102,7 +114,7 @@ impl Bed {
             }
             let past = snapshot.machines.get(number).cloned().unwrap_or_default();
             place.end_files(self.shared.spec.deadlines().stop())?;
-            **place = Place { below: past.layers, fresh: true, cut: past.cut, ..Place::default() };
+            **place = past.place();
             self.begin(*number, &self.shared.spec.machines()[*number], place)?;
         }
         drop(places);
@@ -146,10 +158,9 @@ impl Bed {
             None => self.take_past(&numbers)?,
             Some(name) => lock(&self.shared.snapshots).find(name)?.machines.clone(),
         };
-        let places = numbers.iter().map(|number| {
-            let Past { layers, cut } = past.get(number).cloned().unwrap_or_default();
-            Place { below: layers, cut, ..Place::default() }
-        });
+        let places = numbers
+            .iter()
+            .map(|number| Place { fresh: false, ..past.get(number).cloned().unwrap_or_default().place() });
         let shared = &*self.shared;
         let options = super::Options { free_ports: true, ..shared.options.clone() };
         let fork = Bed::build(&shared.engine, &shared.spec, shared.roots.clone(), options, places.collect())?;
@@ -173,9 +184,6 @@ impl Bed {
 
     /// What these machines are now.
     fn take_past(&self, numbers: &[usize]) -> Result<BTreeMap<usize, Past>, Fault> {
-        for number in numbers {
-            Bed::on_layers(&self.shared.spec.machines()[*number], "take a snapshot of")?;
-        }
         let mut places = self.lock_places(numbers);
         let machines = || numbers.iter().map(|number| &self.shared.machines[*number]);
         for machine in machines().filter(|machine| machine.condition() == Condition::Created) {
@@ -196,13 +204,19 @@ impl Bed {
                     place.below.insert(0, own);
                     (place.fresh, place.prepared) = (true, None);
                 }
-                past.insert(*number, Past { layers: place.below.clone(), cut: place.cut.clone() });
+                let (layers, cut) = (place.below.clone(), place.cut.clone());
+                past.insert(*number, Past { layers, cut, memory: None });
             } else {
-                let size = definition::disk(&self.shared.spec.machines()[*number]);
+                let size = definition::changes(&self.shared.spec.machines()[*number]);
                 let copy = Upper::make(&self.shared.engine, size)?;
-                copy_upper(&hands, &machine.upper(), &copy).map_err(|fault| fault.on(machine.name()))?;
+                let asleep = machine.save_memory()?;
+                let copied = copy_upper(&hands, &machine.upper(), &copy);
+                machine.forget_memory()?;
+                copied.map_err(|fault| fault.on(machine.name()))?;
+                let programs = || self.shared.services.running_in(machine);
+                let memory = asleep.map(|asleep| Memory { asleep, programs: programs() });
                 let layers = std::iter::once(copy).chain(place.below.iter().cloned()).collect();
-                past.insert(*number, Past { layers, cut: place.cut.clone() });
+                past.insert(*number, Past { layers, cut: place.cut.clone(), memory });
             }
         }
         Ok(past)

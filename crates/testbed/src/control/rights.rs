@@ -20,10 +20,14 @@ pub(super) fn check_request(rights: &Control, machine: &str, request: &Request) 
         Request::Tool(tooling) => match tooling.tool {
             Tool::Read { .. } | Tool::Write { .. } | Tool::Pack { .. } | Tool::Unpack { .. } => &[Copy],
             Tool::Capture { .. } => &[Capture],
-            Tool::Carry => return Err(keepers_alone()),
+            Tool::Carry | Tool::SaveMemory { .. } | Tool::LoadMemory { .. } | Tool::CompareMemory { .. } => {
+                return Err(keepers_alone());
+            }
             _ => &[Exec],
         },
-        Request::Become(_) => return Err(keepers_alone()),
+        Request::EnterRoot | Request::Become(_) | Request::Rest | Request::TakeUp(_) | Request::Sync => {
+            return Err(keepers_alone());
+        }
     };
     check(rights, needed, &[machine])
 }
@@ -46,7 +50,14 @@ pub(super) fn is_about_files(request: &Request) -> bool {
             tooling.tool,
             Tool::Read { .. } | Tool::Write { .. } | Tool::Pack { .. } | Tool::Unpack { .. }
         ),
-        Request::Run(_) | Request::Processes { .. } | Request::Kill { .. } | Request::Become(_) => false,
+        Request::Run(_)
+        | Request::Processes { .. }
+        | Request::Kill { .. }
+        | Request::EnterRoot
+        | Request::Become(_)
+        | Request::Rest
+        | Request::TakeUp(_)
+        | Request::Sync => false,
     }
 }
 

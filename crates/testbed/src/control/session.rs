@@ -76,7 +76,9 @@ impl Session {
             (_, Some(Entry::Own(channel))) => channel.take(frame),
             // Meant for something that has ended meanwhile.
             (Kind::Data | Kind::End | Kind::Credit | Kind::Steer | Kind::Abort, None) => Ok(()),
-            (Kind::Hello | Kind::Note | Kind::Reply, None) => return Err(FrameError::Body("direction")),
+            (Kind::Hello | Kind::Note | Kind::Reply | Kind::Wake, None) => {
+                return Err(FrameError::Body("direction"));
+            }
         };
         // Who breaks the rules of one channel loses that one: a machine's other programs have done nothing.
         if let Err(error) = taken {

@@ -200,21 +200,51 @@ impl Link {
     ) -> Result<u32, Fault> {
         let number = {
             let mut channels = lock(&self.channels);
-            if let Some(fault) = &channels.gone {
-                return Err(fault.clone());
-            }
             let number = channels.next;
             channels.next = channels.next.wrapping_add(2).max(1);
-            channels.open.insert(number, listener);
             number
         };
-        match self.send(number, kind, message, fds) {
-            Ok(()) => Ok(number),
-            Err(fault) => {
-                lock(&self.channels).open.remove(&number);
-                Err(fault)
-            }
+        self.begin_at(number, listener, kind, message, fds)?;
+        Ok(number)
+    }
+
+    fn begin_at<T: Serialize>(
+        &self,
+        number: u32,
+        listener: Listener,
+        kind: Kind,
+        message: &T,
+        fds: Vec<OwnedFd>,
+    ) -> Result<(), Fault> {
+        let mut channels = lock(&self.channels);
+        if let Some(fault) = &channels.gone {
+            return Err(fault.clone());
         }
+        channels.open.insert(number, listener);
+        drop(channels);
+        self.send(number, kind, message, fds).inspect_err(|_| {
+            lock(&self.channels).open.remove(&number);
+        })
+    }
+
+    /// The number of the next channel that we open.
+    pub(crate) fn next_channel(&self) -> u32 {
+        lock(&self.channels).next
+    }
+
+    /// Opens a channel with a number of its own choice, which no other has had on this link.
+    ///
+    /// # Errors
+    /// As for [`Link::open`].
+    pub(crate) fn open_at<T: Serialize>(
+        &self,
+        number: u32,
+        message: &T,
+        fds: Vec<OwnedFd>,
+    ) -> Result<Receiver<Event>, Fault> {
+        let (events, receiver) = channel();
+        self.begin_at(number, Listener::Queue { events, wake: None }, Kind::Open, message, fds)?;
+        Ok(receiver)
     }
 
     /// Sends a message on a channel.

@@ -2,7 +2,7 @@
 
 use super::proxy::{Proxy, SiteProxy};
 use crate::engine::Engine;
-use crate::machine::{Condition, Machine};
+use crate::machine::{Condition, Hardware, Machine, make_template};
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::io::{Read as _, Write};
 use std::path::{Path, PathBuf};
@@ -50,6 +50,19 @@ pub trait Builder {
     /// by its [`Exit`].
     fn run(&self, job: &Job<'_>, log: &mut dyn Write) -> Result<Exit, Fault>;
 
+    /// Starts a kernel of its own in a machine with these layers, top first, whose changes go to `folder` as for a [`Job`],
+    /// and leaves there what others start from.
+    ///
+    /// # Errors
+    /// The machine could not be made, the kernel did not start, or the deadline passed.
+    fn boot(
+        &self,
+        layers: &[PathBuf],
+        folder: &Path,
+        hardware: Hardware,
+        deadline: Duration,
+    ) -> Result<(), Fault>;
+
     /// How many ids the files of its machines can have, if it knows.
     fn ids(&self) -> Option<u32> {
         None
@@ -88,12 +101,7 @@ impl Builder for EngineBuilder {
     }
 
     fn run(&self, job: &Job<'_>, log: &mut dyn Write) -> Result<Exit, Fault> {
-        let text = |path: &Path| {
-            let invalid = || Fault::new(FaultKind::Invalid, "use a folder whose name is not UTF-8");
-            path.to_str().map(str::to_owned).ok_or_else(|| invalid().at(path.display().to_string()))
-        };
         let fabric = Fabric::make(&self.engine)?;
-        let texts = |paths: &[PathBuf]| paths.iter().map(|path| text(path)).collect::<Result<Vec<_>, _>>();
         let root = Root { layers: texts(job.layers)?, host: job.host };
         let source = job.input.map(|layers| self.source(texts(layers)?)).transpose()?;
         let spec = launch::Machine {
@@ -103,15 +111,43 @@ impl Builder for EngineBuilder {
         };
         let machine = self.engine.machine(NAME, spec)?;
         let result = machine.wait_started(START).and_then(|()| run_in(&machine, job, source.as_ref(), log));
-        // One that could not be made has nothing to be waited for.
-        let ended = match machine.condition() {
-            Condition::Stopped => Ok(()),
-            _ => machine.kill(STOP),
-        };
-        let exit = result?;
-        ended?;
-        Ok(exit)
+        end(&machine, result)
     }
+
+    fn boot(
+        &self,
+        layers: &[PathBuf],
+        folder: &Path,
+        hardware: Hardware,
+        deadline: Duration,
+    ) -> Result<(), Fault> {
+        let root = Root { layers: texts(layers)?, host: false };
+        let spec = launch::Machine::new(NAME, root, Upper::Folder(text(folder)?));
+        let jail = self.engine.machine(NAME, spec)?;
+        let result = jail.wait_started(START).and_then(|()| make_template(&jail, hardware, deadline));
+        end(&jail, result)
+    }
+}
+
+/// Ends a builder with what it has done.
+fn end<T>(machine: &Machine, result: Result<T, Fault>) -> Result<T, Fault> {
+    // One that could not be made has nothing to be waited for.
+    let ended = match machine.condition() {
+        Condition::Stopped => Ok(()),
+        _ => machine.kill(STOP),
+    };
+    let result = result?;
+    ended?;
+    Ok(result)
+}
+
+fn text(path: &Path) -> Result<String, Fault> {
+    let invalid = || Fault::new(FaultKind::Invalid, "use a folder whose name is not UTF-8");
+    path.to_str().map(str::to_owned).ok_or_else(|| invalid().at(path.display().to_string()))
+}
+
+fn texts(paths: &[PathBuf]) -> Result<Vec<String>, Fault> {
+    paths.iter().map(|path| text(path)).collect()
 }
 
 impl EngineBuilder {

@@ -1,10 +1,13 @@
-//! What machines with kernels of their own run in: a hypervisor, a kernel, and an image's root as a disk.
+//! What machines with kernels of their own run in: a hypervisor, a kernel, an image's root as a disk, and the state of all
+//! that once the kernel has started.
 
 use super::build::{Builder, Job};
 use super::key::Inputs;
 use super::layering::Layering;
 use super::resolve::{Options, Progress, Resolved, inherit_root, words};
 use super::store::Store;
+use crate::engine::AGENT;
+use crate::machine::{Hardware, recipe};
 use crate::spec::{self, FixedFiles, Testbed};
 use testbed_agent::{Fault, FaultKind};
 
@@ -15,19 +18,20 @@ const IMAGE: &str = "own-kernel";
 const DISK: &str = include_str!("disk.sh");
 
 impl Store {
-    /// The root of the jail of machines that have this image and a kernel of their own, with all its layers built. What
-    /// programs find is as the image says.
+    /// The root of the jail of a machine that has a kernel of its own, with all its layers built. What programs find is as
+    /// its image says.
     ///
     /// # Errors
     /// As for [`Store::resolve`]; [`FaultKind::Image`] for the host's own root.
     pub fn resolve_jail(
         &self,
         testbed: &Testbed,
-        image: &str,
+        machine: &spec::Machine,
         builder: &dyn Builder,
         options: &Options,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Resolved, Fault> {
+        let image = machine.image();
         if !cfg!(target_arch = "x86_64") {
             let what = "make a machine with a kernel of its own on this kind of processor";
             return Err(Fault::new(FaultKind::Unsupported, what));
@@ -70,6 +74,13 @@ impl Store {
                 deadline: options.deadline(),
             };
             report.run(builder, &job, &what)
+        })?;
+        let hardware = Hardware::of(machine);
+        let mut inputs = Inputs::of("template", jail.guard.top().map(|meta| &meta.key));
+        inputs.add(AGENT).add(recipe(hardware));
+        layering.layer(inputs.key(), "start a kernel", &mut jail, &mut |folder, below, _| {
+            inherit_root(&folder.join("upper"), below)?;
+            builder.boot(&below.guard.paths(), folder, hardware, options.deadline())
         })?;
         let layers = jail.guard.paths();
         Ok(Resolved { layers, env: root.env, workdir: root.workdir, user: root.user, ..jail })

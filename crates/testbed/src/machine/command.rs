@@ -61,6 +61,17 @@ impl Machine {
         Command::new(self, Program::Argv(argv.into_iter().map(Into::into).collect()))
     }
 
+    /// Hears again of a program that has run on this channel since before the machine was copied; what it writes goes to
+    /// `output`.
+    pub(crate) fn take_up(&self, channel: u32, output: OwnedFd) -> Result<Running, Fault> {
+        let (input, error) = (Source::Null, ErrorSink::Output);
+        let stdio = Stdio::Apart { input, output: Sink::Handed, error };
+        let open = Open { machine: String::new(), request: Request::TakeUp(stdio) };
+        let (machine, core) = (self.clone(), self.core());
+        let events = core.link.open_at(channel, &open, vec![output]).map_err(|f| core.explain(f))?;
+        Ok(Running { machine, core, channel, events, wake: None, gives_up: None, pid: None, reply: None })
+    }
+
     /// A command for the machine's `/bin/sh`.
     pub fn shell(&self, text: impl Into<String>) -> Command<'_> {
         Command::new(self, Program::Shell(text.into()))
@@ -291,6 +302,11 @@ impl Running {
             (None, Some(Err(fault))) => Err(fault.clone()),
             (None, _) => Err(self.machine.fault(FaultKind::State, "find a command that has ended")),
         }
+    }
+
+    /// The channel that it runs on.
+    pub(crate) fn channel(&self) -> u32 {
+        self.channel
     }
 
     /// Sends a signal to its process group.

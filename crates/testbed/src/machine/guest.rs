@@ -4,22 +4,28 @@
 //! the same agent as its process 1. What is asked of the machine is carried to the agent of the guest by a tool of the
 //! jail's; what is done to it as a whole (limits, a pause, its end) is done to the jail.
 
+mod hardware;
+mod hypervisor;
 mod initramfs;
 mod monitor;
 mod qemu;
+mod template;
 
-use super::{Core, Life, Log, LogReader, Machine, Running, ServedPrograms};
+pub use hardware::Hardware;
+pub(crate) use template::{make_template, recipe};
+
+use super::{Core, Life, Log, Machine, ServedPrograms, Upper};
+use crate::engine::Engine;
 use crate::engine::link::{Event, Handler, Link, lock};
-use crate::engine::{AGENT, Engine};
-use monitor::Monitor;
+use hypervisor::{Hypervisor, State};
 use rustix::fd::OwnedFd;
-use rustix::pipe::{PipeFlags, pipe_with};
-use serde_json::json;
+use std::fs::File;
+use std::io::Read as _;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
-use std::time::{Duration, Instant};
-use testbed_agent::agent::{Open, Request, Sink, Source, Tool, Tooling};
-use testbed_agent::frame::{Frame, FrameError, Hello, Kind};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use testbed_agent::agent::{Open, Reply, Request, Sink, Source, Tool, Tooling, Wake};
+use testbed_agent::frame::{Frame, FrameError, Kind};
 use testbed_agent::launch;
 use testbed_agent::{Doing as _, Fault, FaultKind};
 use testbed_sys::fdpass;
@@ -28,27 +34,28 @@ use testbed_sys::fdpass;
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How much of its console a fault carries, in bytes.
 const CONSOLE_TAIL: usize = 4096;
-/// Where the jail keeps what the hypervisor starts the guest from.
-const AGENT_ARCHIVE: &str = "/tmp/agent.cpio";
+/// How long an agent may take to come to rest.
+const REST: Duration = Duration::from_secs(5);
 
-/// What a machine with a kernel of its own is made of, beside its files.
-#[derive(Debug)]
-pub(crate) struct Hardware {
-    /// Bytes of memory.
-    pub(crate) memory: u64,
-    /// How many processors.
-    pub(crate) processors: u32,
-    /// Its network adapters.
-    pub(crate) adapters: Vec<Adapter>,
+/// What a machine with a kernel of its own begins with.
+pub(crate) struct Birth {
+    /// Where its hypervisor runs.
+    pub(crate) jail: launch::Machine,
+    /// The machine, as its agent is to know it.
+    pub(crate) machine: launch::Machine,
+    /// What it is made of.
+    pub(crate) hardware: Hardware,
+    /// Where frames of its adapters go: a stream of them each, with the length before each frame.
+    pub(crate) links: Vec<OwnedFd>,
+    /// The jail has the files of a machine that slept, and this is a copy of it.
+    pub(crate) asleep: Option<Asleep>,
 }
 
-/// A network adapter.
-#[derive(Debug)]
-pub(crate) struct Adapter {
-    /// Its address on the link.
-    pub(crate) mac: [u8; 6],
-    /// Where its frames go: a stream of them, each behind its length.
-    pub(crate) link: OwnedFd,
+/// What must be known of a machine that sleeps to go on with a copy of it, beside its files.
+#[derive(Clone, Debug)]
+pub(crate) struct Asleep {
+    /// The first channel to its agent that nothing has run on.
+    next_channel: u32,
 }
 
 /// What is there of a machine beside the link to its agent.
@@ -56,14 +63,10 @@ pub(super) struct Guest {
     jail: Machine,
     /// What the guest's kernel writes, and its hypervisor.
     console: Arc<Log>,
-    /// Set once it has been started. Both end with the jail.
-    programs: Arc<OnceLock<Programs>>,
-}
-
-/// What ends if nobody holds it.
-struct Programs {
-    _hypervisor: Mutex<Running>,
-    _reader: Arc<LogReader>,
+    /// Set once it has been started.
+    hypervisor: Arc<OnceLock<Mutex<Hypervisor>>>,
+    /// Its agent has come to rest.
+    rests: Mutex<bool>,
 }
 
 impl Guest {
@@ -82,32 +85,96 @@ impl Guest {
 
     /// Why it has ended, with the last that its console says.
     pub(super) fn with_console(&self, fault: Fault) -> Fault {
-        self.console.wait_closed(Instant::now() + LAST_WORDS);
-        let tail = self.console.tail(CONSOLE_TAIL);
-        if tail.is_empty() || fault.log.is_some() { fault } else { fault.log(tail) }
+        with_console(fault, &self.console)
+    }
+
+    /// Has the guest stand still, between two frames if its agent answers.
+    pub(super) fn pause(&self, link: &Link) -> Result<(), Fault> {
+        let mut hypervisor = self.hypervisor()?;
+        let open = Open { machine: String::new(), request: Request::Rest };
+        let (_, events) = link.open(Kind::Open, &open, Vec::new())?;
+        *lock(&self.rests) = matches!(events.recv_timeout(REST), Ok(Event::Frame(..)));
+        hypervisor.stop()
+    }
+
+    /// Lets it go on.
+    pub(super) fn resume(&self, link: &Link) -> Result<(), Fault> {
+        self.hypervisor()?.run()?;
+        wake(link, false)
+    }
+
+    /// Puts what a copy needs beside the disk into the jail. The guest must have been paused.
+    pub(super) fn save(&self, link: &Link) -> Result<Asleep, Fault> {
+        if !*lock(&self.rests) {
+            let what = "take a snapshot of a machine whose agent does not answer";
+            return Err(Fault::new(FaultKind::State, what));
+        }
+        self.hypervisor()?.save(&self.jail)?;
+        Ok(Asleep { next_channel: link.next_channel() })
+    }
+
+    /// Removes what [`Guest::save`] has put there.
+    pub(super) fn forget(&self) -> Result<(), Fault> {
+        Hypervisor::forget(&self.jail)
+    }
+
+    fn hypervisor(&self) -> Result<std::sync::MutexGuard<'_, Hypervisor>, Fault> {
+        let missing = || Fault::new(FaultKind::State, "reach a hypervisor that has not started");
+        self.hypervisor.get().map(lock).ok_or_else(missing)
     }
 }
 
-/// Has one made. It is usable at once: what is asked of it waits until it can answer.
+/// A fault with the last that a console says.
+fn with_console(fault: Fault, console: &Log) -> Fault {
+    console.wait_closed(Instant::now() + LAST_WORDS);
+    let tail = console.tail(CONSOLE_TAIL);
+    if tail.is_empty() || fault.log.is_some() { fault } else { fault.log(tail) }
+}
+
+/// Has one made, on an upper layer that is there or on a new one. It is usable at once: what is asked of it waits until it
+/// can answer.
 pub(super) fn make(
     engine: &Engine,
     name: &str,
-    jail: launch::Machine,
-    machine: launch::Machine,
-    hardware: Hardware,
+    birth: Birth,
+    upper: Option<Arc<Upper>>,
 ) -> Result<Arc<Core>, Fault> {
-    let jail = Machine::make(engine, name, jail)?;
+    let Birth { jail, machine, hardware, links, asleep } = birth;
+    let has_changes = upper.is_some() || !jail.snapshots.is_empty();
+    let state = match (&asleep, has_changes) {
+        (Some(_), _) => State::Snapshot,
+        (None, true) => State::Restart,
+        (None, false) => State::Template,
+    };
+    let jail = match upper {
+        Some(upper) => Machine::make_on(engine, name, jail, upper)?,
+        None => Machine::make(engine, name, jail)?,
+    };
     let (ours, theirs) = fdpass::stream_pair().doing("make a socket")?;
     let (life, control) = (Arc::new(Life::default()), ServedPrograms::default());
     let greeted = super::AgentHandler { life: Arc::clone(&life), control: Arc::clone(&control) };
     let handler = GuestHandler { agent: greeted, jail: Arc::downgrade(&jail.shared) };
-    let link = Arc::new(Link::new(name, ours, 1, Box::new(handler)).doing("reach the machine")?);
-    link.send(0, Kind::Hello, &Hello::ours(), Vec::new())?;
+    let first = asleep.as_ref().map_or(1, |asleep| asleep.next_channel);
+    let link = Arc::new(Link::new(name, ours, first, Box::new(handler)).doing("reach the machine")?);
     // Before anything else that is asked of it.
-    let open = Open { machine: String::new(), request: Request::Become(Box::new(machine)) };
-    let (_, become_reply) = link.open(Kind::Open, &open, Vec::new())?;
-    let guest = Guest { jail: jail.clone(), console: Arc::default(), programs: Arc::default() };
-    let (console, programs) = (Arc::clone(&guest.console), Arc::clone(&guest.programs));
+    let ask = |request| {
+        let open = Open { machine: String::new(), request };
+        link.open(Kind::Open, &open, Vec::new()).map(|(_, reply)| reply)
+    };
+    let mut replies = Vec::new();
+    if state == State::Restart {
+        replies.push(ask(Request::EnterRoot)?);
+    }
+    if state != State::Snapshot {
+        replies.push(ask(Request::Become(Box::new(machine)))?);
+    }
+    let guest = Guest {
+        jail: jail.clone(),
+        console: Arc::default(),
+        hypervisor: Arc::default(),
+        rests: Mutex::default(),
+    };
+    let (console, hypervisor) = (Arc::clone(&guest.console), Arc::clone(&guest.hypervisor));
     let core = Arc::new(Core {
         number: jail.number(),
         upper: jail.upper(),
@@ -122,10 +189,11 @@ pub(super) fn make(
     std::thread::Builder::new()
         .name("testbed-boot".into())
         .spawn(move || {
-            let started = start(&jail, theirs, hardware, &console).and_then(|started| {
+            let started = start(&jail, theirs, hardware, links, state, &console).and_then(|started| {
                 // This is the only place that sets it.
-                let _ = programs.set(started);
-                became(&become_reply)
+                let _ = hypervisor.set(Mutex::new(started));
+                wake(&link, true)?;
+                replies.iter().try_for_each(became)
             });
             if let Err(fault) = started {
                 lock(&life.state).broken.get_or_insert(fault);
@@ -138,37 +206,52 @@ pub(super) fn make(
 }
 
 /// Starts the hypervisor in the jail, and what carries frames to the guest.
-fn start(jail: &Machine, link: OwnedFd, hardware: Hardware, console: &Arc<Log>) -> Result<Programs, Fault> {
+fn start(
+    jail: &Machine,
+    link: OwnedFd,
+    hardware: Hardware,
+    links: Vec<OwnedFd>,
+    state: State,
+    console: &Arc<Log>,
+) -> Result<Hypervisor, Fault> {
     jail.wait_started(super::ANSWER)?;
-    jail.write_file(AGENT_ARCHIVE, 0o600, &initramfs::archive(&[("init", 0o755, AGENT)]))?;
     let (port, guests_port) = fdpass::stream_pair().doing("make a socket")?;
     let tooling =
         Tooling { tool: Tool::Carry, input: Source::Handed, output: Sink::Handed, deadline_ms: None };
     jail.core().open(Request::Tool(tooling), vec![port, link])?;
-    let (reader, (ours, theirs)) = (LogReader::start()?, pipe_with(PipeFlags::CLOEXEC).doing("make a pipe")?);
-    reader.add(ours, console)?;
-    let (monitor, its_monitor) = fdpass::stream_pair().doing("make a socket")?;
-    let command = jail.command(qemu::command(&hardware, AGENT_ARCHIVE));
-    let hypervisor = command.spawn_with(Some(guests_port), theirs, Some(its_monitor))?;
-    let mut monitor = Monitor::open(monitor)?;
-    for (number, adapter) in hardware.adapters.into_iter().enumerate() {
-        qemu::connect(&mut monitor, number, adapter.link)?;
+    let mut hypervisor = Hypervisor::start(jail, qemu::copy(hardware), guests_port, console)?;
+    for (number, link) in links.into_iter().enumerate() {
+        hypervisor.connect(number, link)?;
     }
-    monitor.execute("cont", json!({}), None)?;
-    Ok(Programs { _hypervisor: Mutex::new(hypervisor), _reader: reader })
+    hypervisor.load(jail, state)?;
+    hypervisor.run()?;
+    Ok(hypervisor)
+}
+
+/// Tells an agent that rests what time it is.
+fn wake(link: &Link, is_copy: bool) -> Result<(), Fault> {
+    let mut seed = [0; 32];
+    let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut seed));
+    read.doing("get random numbers")?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    link.send(0, Kind::Wake, &Wake { now_ns: now.as_nanos() as i64, seed, is_copy }, Vec::new())
 }
 
 /// Waits until the guest's agent has said whether it could become what it is to be.
 fn became(reply: &Receiver<Event>) -> Result<(), Fault> {
-    use testbed_agent::agent::Reply;
     match reply.recv() {
-        Ok(Event::Frame(frame, _)) => match frame.message("reply") {
-            Ok(Reply::Failed(fault)) => Err(fault),
-            Ok(_) => Ok(()),
-            Err(error) => Err(Fault::new(FaultKind::Protocol, format!("understand the agent: {error}"))),
-        },
+        Ok(Event::Frame(frame, _)) => done(&frame),
         // Why it has gone is known where that was noticed.
         Ok(Event::Gone(_)) | Err(_) => Ok(()),
+    }
+}
+
+/// What an agent's reply says of something that it was to do.
+fn done(frame: &Frame) -> Result<(), Fault> {
+    match frame.message("reply") {
+        Ok(Reply::Failed(fault)) => Err(fault),
+        Ok(_) => Ok(()),
+        Err(error) => Err(Fault::new(FaultKind::Protocol, format!("understand the agent: {error}"))),
     }
 }
 

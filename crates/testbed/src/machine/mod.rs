@@ -9,11 +9,12 @@ mod log;
 mod upper;
 mod wait;
 
-pub(crate) use guest::{Adapter, Hardware};
+pub(crate) use guest::{Asleep, Birth, make_template, recipe};
 pub(crate) use log::LogReader;
 pub(crate) use upper::Upper;
 
 pub use command::{Command, OUTPUT_KEPT, Output, Pipes, Running};
+pub use guest::Hardware;
 pub use log::Log;
 pub use testbed_agent::control::Condition;
 
@@ -115,15 +116,9 @@ impl Machine {
         Ok(Machine { shared: Arc::new(Shared { name: name.into(), engine: engine.clone(), core }) })
     }
 
-    /// Has a machine with a kernel of its own made: `jail` is where its hypervisor runs.
-    pub(crate) fn make_guest(
-        engine: &Engine,
-        name: &str,
-        jail: launch::Machine,
-        machine: launch::Machine,
-        hardware: Hardware,
-    ) -> Result<Machine, Fault> {
-        let core = RwLock::new(guest::make(engine, name, jail, machine, hardware)?);
+    /// Has a machine with a kernel of its own made.
+    pub(crate) fn make_guest(engine: &Engine, name: &str, birth: Birth) -> Result<Machine, Fault> {
+        let core = RwLock::new(guest::make(engine, name, birth, None)?);
         Ok(Machine { shared: Arc::new(Shared { name: name.into(), engine: engine.clone(), core }) })
     }
 
@@ -137,13 +132,31 @@ impl Machine {
         mut spec: launch::Machine,
         upper: Option<Arc<Upper>>,
     ) -> Result<(), Fault> {
-        if self.condition() != Condition::Stopped {
-            return Err(self.fault(FaultKind::State, "start a machine that runs"));
-        }
+        self.must_be_stopped()?;
         spec.replaces = Some(self.number());
-        let core = Core::make(self.engine(), self.name(), spec, upper)?;
-        *self.shared.core.write().unwrap_or_else(PoisonError::into_inner) = core;
+        self.replace(Core::make(self.engine(), self.name(), spec, upper)?);
         Ok(())
+    }
+
+    /// As [`Machine::make_again`], for a machine with a kernel of its own.
+    ///
+    /// # Errors
+    /// As for that.
+    pub(crate) fn make_guest_again(&self, birth: Birth, upper: Option<Arc<Upper>>) -> Result<(), Fault> {
+        self.must_be_stopped()?;
+        self.replace(guest::make(self.engine(), self.name(), birth, upper)?);
+        Ok(())
+    }
+
+    fn must_be_stopped(&self) -> Result<(), Fault> {
+        match self.condition() {
+            Condition::Stopped => Ok(()),
+            _ => Err(self.fault(FaultKind::State, "start a machine that runs")),
+        }
+    }
+
+    fn replace(&self, core: Arc<Core>) {
+        *self.shared.core.write().unwrap_or_else(PoisonError::into_inner) = core;
     }
 
     /// Lets the machine's programs reach what the session does, until its end.
@@ -320,10 +333,35 @@ impl Machine {
             // Before it answers it might be stopped where its launcher's end would not reach it.
             self.wait_started(ANSWER)?;
         }
-        let order = Order::Freeze { machine: core.number, frozen };
-        core.engine.order(&order).map_err(|f| f.on(self.name()))?;
+        let done = match (&core.guest, frozen) {
+            (Some(guest), true) => guest.pause(&core.link),
+            (Some(guest), false) => guest.resume(&core.link),
+            (None, _) => core.engine.order(&Order::Freeze { machine: core.number, frozen }),
+        };
+        done.map_err(|f| f.on(self.name()))?;
         lock(&core.life.state).paused = frozen;
         Ok(())
+    }
+
+    /// Puts the memory of a machine with a kernel of its own that is paused beside its files: none for others, whose
+    /// processes are no part of what can be copied.
+    pub(crate) fn save_memory(&self) -> Result<Option<Asleep>, Fault> {
+        let core = self.core();
+        let saved = core.guest.as_ref().map(|guest| guest.save(&core.link));
+        saved.transpose().map_err(|f| f.on(self.name()))
+    }
+
+    /// Undoes [`Machine::save_memory`].
+    pub(crate) fn forget_memory(&self) -> Result<(), Fault> {
+        self.core().guest.as_ref().map_or(Ok(()), guest::Guest::forget)
+    }
+
+    /// Has a kernel of its own write to its disk whatever it has not written yet; others have no disk.
+    pub(crate) fn sync(&self, deadline: Duration) -> Result<(), Fault> {
+        match self.core().guest {
+            Some(_) => self.ask_within(Request::Sync, Vec::new(), Some(deadline)).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Asks the agent something small.

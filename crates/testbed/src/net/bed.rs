@@ -38,8 +38,8 @@ impl Bed {
     }
 
     /// Gives each network that has more than the kernel's ports a switch: for its way out, if the file asks for one, and
-    /// for the interfaces of virtual machines, each with the name of its network. They last as long as the bed. `options`
-    /// hold for all ways out, but for the MTU, which is the network's.
+    /// for the interfaces of virtual machines, each with the name of its network. `options` hold for all ways out, but for
+    /// the MTU, which is the network's.
     ///
     /// # Errors
     /// Where the host has no `/dev/net/tun` that can be used, and what keeps a port from working.
@@ -47,7 +47,8 @@ impl Bed {
         &self,
         options: &uplink::Options,
         streams: Vec<(String, Stream)>,
-    ) -> Result<(), Fault> {
+    ) -> Result<HashMap<String, Switch>, Fault> {
+        let mut switches = HashMap::new();
         let mut ports: HashMap<String, Vec<Box<dyn Port>>> = HashMap::new();
         for (network, stream) in streams {
             ports.entry(network).or_default().push(Box::new(stream));
@@ -65,9 +66,9 @@ impl Bed {
             for port in ports {
                 switch.attach(port)?;
             }
-            self.attach(Box::new(switch));
+            switches.insert(network.name().to_owned(), switch);
         }
-        Ok(())
+        Ok(switches)
     }
 
     /// Publishes the ports of all machines on the host, for as long as the bed lasts, each at the address that

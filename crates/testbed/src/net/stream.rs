@@ -102,6 +102,10 @@ impl Port for Stream {
         self.write();
     }
 
+    fn is_gone(&self) -> bool {
+        self.ends.is_none()
+    }
+
     fn ready(&mut self, key: u32, _: EventFlags, out: &mut Frames) {
         if key == WRITABLE {
             return self.write();

@@ -39,6 +39,11 @@ pub trait Port: Send {
     /// A descriptor that was registered with this key is ready. Frames that come into the switch go to `out`.
     fn ready(&mut self, key: u32, flags: epoll::EventFlags, out: &mut Frames);
 
+    /// Nothing comes of it any more: another port may have its place.
+    fn is_gone(&self) -> bool {
+        false
+    }
+
     /// When to call [`Port::expire`] at the latest.
     fn deadline(&self) -> Option<Instant> {
         None
@@ -242,10 +247,13 @@ impl Plane {
         loop {
             match self.orders.try_recv() {
                 Ok(Attach { mut port, done }) => {
-                    let watch = Watch { poll: self.poll.clone(), port: self.ports.len() as u32 };
-                    let begun = port.begin(watch);
-                    if begun.is_ok() {
-                        self.ports.push(port);
+                    let gone = self.ports.iter().position(|port| port.is_gone());
+                    let number = gone.unwrap_or(self.ports.len());
+                    let begun = port.begin(Watch { poll: self.poll.clone(), port: number as u32 });
+                    match (&begun, gone) {
+                        (Ok(()), Some(number)) => self.ports[number] = port,
+                        (Ok(()), None) => self.ports.push(port),
+                        (Err(_), _) => {}
                     }
                     // Whoever asked may have lost interest.
                     let _ = done.send(begun);

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use testbed::Fault;
 use testbed::image::{Builder, Job, Options, Resolved, Store, imported_names};
+use testbed::machine::Hardware;
 use testbed::spec::{HostFiles, Testbed, check};
 use testbed_agent::agent::Exit;
 
@@ -89,6 +90,10 @@ impl Builder for Counting {
         std::thread::sleep(self.takes);
         log.write_all(b"said this before it ended\n").unwrap();
         Ok(self.exit)
+    }
+
+    fn boot(&self, _: &[PathBuf], _: &Path, _: Hardware, _: Duration) -> Result<(), Fault> {
+        panic!("no image of these tests has a kernel");
     }
 }
 

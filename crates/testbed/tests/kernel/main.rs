@@ -1,14 +1,16 @@
 //! Machines with kernels of their own.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, also in what tests share")]
 
+mod states;
+
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, TcpStream};
 use std::time::{Duration, Instant};
-use testbed::bed::{CONSOLE, Ending};
+use testbed::bed::CONSOLE;
 use testbed::machine::Condition;
 use testbed::net::recent::{Depth, Watcher};
-use testbed::{Bed, FaultKind, Testbed};
+use testbed::{Bed, Testbed};
 use testbed_agent::agent::{Exit, Report, Tool};
 
 /// For what an emulated processor does.
@@ -80,14 +82,6 @@ fn it_is_a_machine_like_any_other() {
     output.read_exact(&mut [0; 8]).unwrap();
     ticks.signal(9).unwrap();
     ticks.wait(Some(SOON)).unwrap();
-
-    for fault in [
-        bed.snapshot("one", &[]).unwrap_err(),
-        bed.restart("vm", Ending::Hard).unwrap_err(),
-        bed.changes("vm").unwrap_err(),
-    ] {
-        assert_eq!((fault.kind, fault.machine.as_deref()), (FaultKind::Unsupported, Some("vm")), "{fault}");
-    }
 
     let all = in_namespace_of(vm.pid().unwrap());
     let names = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();

@@ -54,7 +54,59 @@ fn carried() -> Carried {
         };
         run(&mut io)
     });
-    Carried { keeper, agent: peer(agent), thread }
+    let carried = Carried { keeper, agent: peer(agent), thread };
+    // The agent rests until then.
+    tell(&carried.keeper, 0, Kind::Wake, &[]);
+    let mut carried = carried;
+    assert_eq!(carried.agent.next().kind, Kind::Wake);
+    carried
+}
+
+fn tell(socket: &OwnedFd, channel: u32, kind: Kind, body: &[u8]) {
+    let mut bytes = Vec::new();
+    encode(&mut bytes, channel, kind, 0, body);
+    rustix::io::write(socket, &bytes).unwrap();
+}
+
+/// What has come for the agent so far.
+fn heard(agent: &mut Peer) -> Vec<Kind> {
+    let mut kinds = Vec::new();
+    rustix::io::ioctl_fionbio(&agent.socket, true).unwrap();
+    let mut bytes = [0; 4096];
+    while let Ok(length) = agent.socket.read(&mut bytes) {
+        agent.decoder.feed(&bytes[..length]);
+    }
+    rustix::io::ioctl_fionbio(&agent.socket, false).unwrap();
+    while let Some(frame) = agent.decoder.next_frame().unwrap() {
+        kinds.push(frame.kind);
+    }
+    kinds
+}
+
+#[test]
+fn an_agent_that_rests_hears_nothing_until_it_is_woken() {
+    let Carried { keeper, mut agent, thread } = carried();
+    let mut rest = Vec::new();
+    let open = Open { machine: String::new(), request: Request::Rest };
+    encode_message(&mut rest, 1, Kind::Open, 0, &open).unwrap();
+    rustix::io::write(&keeper, &rest).unwrap();
+    assert_eq!(agent.next().kind, Kind::Open);
+    // What the agent says still passes, and tells that the carrier has had its turn.
+    let mut keeper = peer(keeper);
+    for number in [3, 5] {
+        let socket = keeper.socket.try_clone().unwrap().into();
+        tell(&socket, number, Kind::Abort, &[]);
+        let mut reply = Vec::new();
+        encode(&mut reply, number, Kind::Reply, 0, &[]);
+        agent.say(&reply);
+        assert_eq!((keeper.next().kind, heard(&mut agent)), (Kind::Reply, vec![]));
+    }
+    let socket: OwnedFd = keeper.socket.try_clone().unwrap().into();
+    tell(&socket, 0, Kind::Wake, &[]);
+    let channels = [agent.next(), agent.next(), agent.next()].map(|frame| (frame.kind, frame.channel));
+    assert_eq!(channels, [(Kind::Wake, 0), (Kind::Abort, 3), (Kind::Abort, 5)]);
+    drop((keeper, socket));
+    thread.join().unwrap().unwrap();
 }
 
 /// Has a program run on channel 1 whose three streams are these.

@@ -3,6 +3,7 @@
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd as _, OwnedFd};
 use serde_json::{Value, json};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use testbed_agent::{Doing as _, Fault, FaultKind};
 use testbed_sys::fdpass;
@@ -12,10 +13,14 @@ const ANSWER: Duration = Duration::from_secs(20);
 /// The longest line that is read, in bytes: a hypervisor may have been taken over by its guest.
 const LONGEST: usize = 64 * 1024;
 
+/// So many events are kept that nobody has waited for yet.
+const MOST_EVENTS: usize = 64;
+
 /// A connection to a hypervisor that is ready for commands.
 pub(super) struct Monitor {
     socket: OwnedFd,
     input: Vec<u8>,
+    events: VecDeque<Value>,
 }
 
 impl Monitor {
@@ -24,7 +29,7 @@ impl Monitor {
     /// # Errors
     /// When it does not answer, or not as it should.
     pub(super) fn open(socket: OwnedFd) -> Result<Monitor, Fault> {
-        let mut monitor = Monitor { socket, input: Vec::new() };
+        let mut monitor = Monitor { socket, input: Vec::new(), events: VecDeque::new() };
         let end = Instant::now() + ANSWER;
         while monitor.next_line(end)?.get("QMP").is_none() {}
         monitor.execute("qmp_capabilities", json!({}), None)?;
@@ -56,11 +61,62 @@ impl Monitor {
                 let what = error.get("desc").and_then(Value::as_str).unwrap_or("no reason");
                 return Err(Fault::new(FaultKind::State, format!("have the hypervisor {command}: {what}")));
             }
-            // The others are events.
             if let Some(returned) = said.get_mut("return") {
                 return Ok(returned.take());
             }
+            self.keep_event(said);
         }
+    }
+
+    /// Has the devices get the state that a file holds, which [`Monitor::save_devices`] has made.
+    ///
+    /// # Errors
+    /// As for [`Monitor::execute`].
+    pub(super) fn load_devices(&mut self, path: &str) -> Result<(), Fault> {
+        let events = json!({ "capabilities": [{ "capability": "events", "state": true }] });
+        self.execute("migrate-set-capabilities", events, None)?;
+        self.execute("migrate-incoming", json!({ "uri": format!("file:{path}") }), None)?;
+        let end = Instant::now() + ANSWER;
+        loop {
+            let event = self.next_event("MIGRATION", end)?;
+            match event.pointer("/data/status").and_then(Value::as_str) {
+                Some("completed") => return Ok(()),
+                Some("failed") => {
+                    return Err(Fault::new(FaultKind::State, "give the devices their state").at(path));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Writes the state of the devices of a machine that stands still to a file. Memory is no part of it: the command is
+    /// older than migration without memory, and named for whom it was made.
+    ///
+    /// # Errors
+    /// As for [`Monitor::execute`].
+    pub(super) fn save_devices(&mut self, path: &str) -> Result<(), Fault> {
+        let arguments = json!({ "filename": path, "live": false });
+        self.execute("xen-save-devices-state", arguments, None).map(drop)
+    }
+
+    fn next_event(&mut self, name: &str, end: Instant) -> Result<Value, Fault> {
+        loop {
+            let is_wanted = |event: &Value| event.get("event").and_then(Value::as_str) == Some(name);
+            if let Some(at) = self.events.iter().position(is_wanted)
+                && let Some(event) = self.events.remove(at)
+            {
+                return Ok(event);
+            }
+            let said = self.next_line(end)?;
+            self.keep_event(said);
+        }
+    }
+
+    fn keep_event(&mut self, said: Value) {
+        if self.events.len() == MOST_EVENTS {
+            self.events.pop_front();
+        }
+        self.events.push_back(said);
     }
 
     fn next_line(&mut self, end: Instant) -> Result<Value, Fault> {

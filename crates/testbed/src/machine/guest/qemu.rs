@@ -1,58 +1,88 @@
-//! How QEMU is started.
+//! How QEMU is started, and where its files are.
 
 use super::Hardware;
-use super::monitor::Monitor;
-use rustix::fd::OwnedFd;
-use serde_json::json;
-use testbed_agent::Fault;
+use testbed_agent::launch::{adapter_mac, mac_text};
 
 /// Where the image that jails are made of has the kernel, and the archive of its modules.
 const KERNEL: &str = "/usr/lib/testbed/kernel";
 const MODULES: &str = "/usr/lib/testbed/modules.cpio";
 /// Where it has the guest's root.
 const DISK: &str = "/usr/lib/testbed/root.erofs";
+/// The template: the memory of a kernel that has started and is in its root, its devices, and the disk for changes.
+const TEMPLATE: &str = "/usr/lib/testbed/template";
+pub(super) const MEMORY: &str = "/usr/lib/testbed/template/memory";
+pub(super) const DEVICES: &str = "/usr/lib/testbed/template/devices";
+const CHANGES: &str = "/usr/lib/testbed/template/changes";
 
-/// Puts the initial root together, and gives QEMU the port's socket as descriptor 3 and the monitor's as 4, so that its
-/// console and its errors can be its standard output.
-const START: &str = r#"modules=$1 agent=$2; shift 2
-cat "$modules" "$agent" > /tmp/initramfs && rm "$agent" || exit
-exec 3<&0 4<&2 2>&1 < /dev/null
+/// Gives QEMU the port's socket as descriptor 3 and the monitor's as 4, so that its console and its errors can be its
+/// standard output.
+const START: &str = r#"exec 3<&0 4<&2 2>&1 < /dev/null
+exec "$@""#;
+
+/// As [`START`], and before that puts the initial root together, and makes a disk.
+const FIRST_START: &str = r#"exec 3<&0 4<&2 2>&1 < /dev/null
+modules=$1 agent=$2 template=$3 disk=$4 size=$5; shift 5
+cat "$modules" "$agent" > /tmp/initramfs && rm "$agent" && mkdir -p "$template" && truncate -s "$size" "$disk" || exit
+mke2fs -q -F -t ext4 -m 0 -J size=4 -E lazy_itable_init=1,lazy_journal_init=1,nodiscard "$disk" || exit
 exec "$@""#;
 
 /// What a kernel need not do to start, most of all where it is emulated.
 const PARAMETERS: &str = "console=ttyS0 quiet panic=-1 nokaslr mitigations=off tsc=reliable no_timer_check lsm= apparmor=0 \
                           cryptomgr.notests rcupdate.rcu_expedited=1 random.trust_cpu=on noreplace-smp audit=0";
 
-/// The command that becomes QEMU. Its standard input is the socket that the guest's port leads to, its output the
-/// guest's console, and its standard error the monitor's socket. The guest waits for the monitor's word to start.
-pub(super) fn command(hardware: &Hardware, agent: &str) -> Vec<String> {
-    let memory = format!("{}M", hardware.memory >> 20);
+/// The command that becomes QEMU and starts a kernel from nothing, in memory that becomes the template's. Its standard
+/// input is the socket that the guest's port leads to, its output the guest's console, and its standard error the
+/// monitor's socket. The guest waits for the monitor's word to start.
+pub(super) fn boot(hardware: Hardware, agent: &str) -> Vec<String> {
+    let size = hardware.disk.to_string();
+    let first = ["/bin/sh", "-c", FIRST_START, "sh", MODULES, agent, TEMPLATE, CHANGES, &size];
+    let kernel = ["-kernel", KERNEL, "-initrd", "/tmp/initramfs", "-append", PARAMETERS];
+    let mut words: Vec<String> = first.map(str::to_owned).into();
+    words.extend(machine(hardware, "share=on"));
+    words.extend(kernel.map(str::to_owned));
+    words
+}
+
+/// As [`boot`], for a copy of the template: it waits to be told which state its devices have.
+pub(super) fn copy(hardware: Hardware) -> Vec<String> {
+    let mut words: Vec<String> = ["/bin/sh", "-c", START, "sh"].map(str::to_owned).into();
+    words.extend(machine(hardware, "share=off,readonly=on,rom=off"));
+    // The state is that of devices alone, without what a migration says first.
+    let state = ["-incoming", "defer", "-global", "migration.send-configuration=off"];
+    words.extend(state.map(str::to_owned));
+    words
+}
+
+/// The machine, the same for a template and for its copies.
+fn machine(hardware: Hardware, sharing: &str) -> Vec<String> {
+    let size = format!("{}M", hardware.memory >> 20);
     let processors = hardware.processors.to_string();
+    let memory = format!("memory-backend-file,id=ram,size={size},mem-path={MEMORY},{sharing}");
     let disk = format!("file,node-name=root,filename={DISK},read-only=on,locking=off");
+    let changes = format!("file,node-name=changes,filename={CHANGES},discard=unmap,locking=off");
     let words = [
-        &["/bin/sh", "-c", START, "sh", MODULES, agent, "qemu-system-x86_64"][..],
-        &["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"],
-        &["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max"],
-        &["-m", &memory, "-smp", &processors],
-        &["-kernel", KERNEL, "-initrd", "/tmp/initramfs", "-append", PARAMETERS],
+        &["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"][..],
+        &[
+            "-machine",
+            "q35,memory-backend=ram,suppress-vmdesc=on",
+            "-accel",
+            "tcg,thread=multi",
+            "-cpu",
+            "max",
+        ],
+        &["-object", &memory, "-m", &size, "-smp", &processors, "-S"],
         &["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"],
         &["-device", "virtio-serial-pci", "-chardev", "socket,id=agent,fd=3"],
         &["-device", "virtserialport,chardev=agent,name=testbed"],
-        &[
-            "-device",
-            "virtio-rng-pci",
-            "-S",
-            "-chardev",
-            "socket,id=monitor,fd=4",
-            "-mon",
-            "monitor,mode=control",
-        ],
+        &["-chardev", "socket,id=monitor,fd=4", "-mon", "monitor,mode=control"],
+        &["-device", "virtio-rng-pci", "-device", "vmgenid,guid=auto"],
         &["-blockdev", &disk, "-device", "virtio-blk-pci,drive=root"],
+        &["-blockdev", &changes, "-device", "virtio-blk-pci,drive=changes"],
         &["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"],
     ];
     let mut words: Vec<String> = words.concat().into_iter().map(str::to_owned).collect();
-    for (number, adapter) in hardware.adapters.iter().enumerate() {
-        let mac = adapter.mac.map(|octet| format!("{octet:02x}")).join(":");
+    for number in 0..hardware.adapters {
+        let mac = mac_text(adapter_mac(number));
         words.extend([
             "-netdev".to_owned(),
             format!("hubport,id=net{number},hubid={number}"),
@@ -61,14 +91,4 @@ pub(super) fn command(hardware: &Hardware, agent: &str) -> Vec<String> {
         ]);
     }
     words
-}
-
-/// Connects an adapter's hub with a socket. What a hub has beside the adapter is no part of a saved state.
-pub(super) fn connect(monitor: &mut Monitor, number: usize, link: OwnedFd) -> Result<(), Fault> {
-    let (stream, hub) = (format!("stream{number}"), format!("hub{number}"));
-    monitor.execute("getfd", json!({ "fdname": stream }), Some(link))?;
-    // `stream` looks for the descriptor's name in a thread that has no monitor.
-    monitor.execute("netdev_add", json!({ "type": "socket", "id": stream, "fd": stream }), None)?;
-    let port = json!({ "type": "hubport", "id": hub, "hubid": number, "netdev": stream });
-    monitor.execute("netdev_add", port, None).map(drop)
 }

@@ -1,0 +1,174 @@
+//! What a process has changed of a file that it has mapped privately (mmap(2), `MAP_PRIVATE`), kept and put back.
+//!
+//! The kernel tells which pages of the mapping are the process's own (`Documentation/admin-guide/mm/pagemap.rst`): those
+//! alone are read and written, through `/proc/PID/mem`. Kept they are a file with holes, each page at its place.
+
+use super::Doing;
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use testbed_agent::agent::Report;
+use testbed_agent::{Fault, FaultKind};
+
+/// Bytes that are moved at once.
+const PIECE: usize = 1 << 20;
+/// Entries of the page map that are read at once.
+const ENTRIES: usize = 16 * 1024;
+
+/// Bits of an entry: the page is there, in memory or in swap; it belongs to a file, or to memory that is shared.
+const PRESENT: u64 = 1 << 63 | 1 << 62;
+const OF_A_FILE: u64 = 1 << 61;
+
+/// Keeps what a process has changed of the file that it has mapped.
+pub(super) fn save(pid: u32, mapped: &str, to: &str) -> Result<Report, Fault> {
+    let whole = find(pid, mapped)?;
+    let memory = open(pid, "mem", false)?;
+    let pages = open(pid, "pagemap", false)?;
+    let kept = File::create(to).doing_to("make", to)?;
+    kept.set_len(whole.end - whole.start).doing_to("write", to)?;
+    let page = testbed_sys::process::page_size();
+    let (mut buffer, mut moved) = (vec![0; PIECE], 0);
+    for range in own_pages(&pages, &whole, page)? {
+        moved += copy(
+            &memory,
+            range.start,
+            &kept,
+            range.start - whole.start,
+            range.end - range.start,
+            &mut buffer,
+        )?;
+    }
+    Ok(Report::Bytes(moved))
+}
+
+/// Puts back what was kept.
+pub(super) fn load(pid: u32, mapped: &str, from: &str) -> Result<Report, Fault> {
+    let whole = find(pid, mapped)?;
+    let memory = open(pid, "mem", true)?;
+    let kept = File::open(from).doing_to("open", from)?;
+    let length = kept.metadata().doing_to("read", from)?.len();
+    if length != whole.end - whole.start {
+        return Err(Fault::new(FaultKind::State, "put memory back of another size").at(from));
+    }
+    let (mut buffer, mut moved, mut at) = (vec![0; PIECE], 0, 0);
+    while at < length {
+        let begin = match rustix::fs::seek(&kept, SeekFrom::Data(at)) {
+            Ok(begin) => begin,
+            Err(Errno::NXIO) => break,
+            Err(error) => return Err(Fault::system("read", &error.into()).at(from)),
+        };
+        at = rustix::fs::seek(&kept, SeekFrom::Hole(begin)).doing_to("read", from)?;
+        moved += copy(&kept, begin, &memory, whole.start + begin, at - begin, &mut buffer)?;
+    }
+    Ok(Report::Bytes(moved))
+}
+
+/// Keeps those pages of one file that differ from those of another.
+pub(super) fn compare(memory: &str, mapped: &str, to: &str) -> Result<Report, Fault> {
+    let (memory, mapped) =
+        (File::open(memory).doing_to("open", memory)?, File::open(mapped).doing_to("open", mapped)?);
+    let kept = File::create(to).doing_to("make", to)?;
+    let length = memory.metadata().doing_to("read", to)?.len();
+    kept.set_len(length).doing_to("write", to)?;
+    let page = testbed_sys::process::page_size() as usize;
+    let (mut ours, mut theirs) = (vec![0; PIECE], vec![0; PIECE]);
+    let (mut at, mut moved) = (0, 0);
+    while at < length {
+        let piece = PIECE.min((length - at) as usize);
+        memory.read_exact_at(&mut ours[..piece], at).doing("read memory")?;
+        mapped.read_exact_at(&mut theirs[..piece], at).doing("read memory")?;
+        for (ours, (theirs, start)) in
+            ours[..piece].chunks(page).zip(theirs.chunks(page).zip((at..).step_by(page)))
+        {
+            if ours != theirs {
+                kept.write_all_at(ours, start).doing_to("write", to)?;
+                moved += ours.len() as u64;
+            }
+        }
+        at += piece as u64;
+    }
+    Ok(Report::Bytes(moved))
+}
+
+/// Where the process has the file mapped, whole and writable.
+fn find(pid: u32, mapped: &str) -> Result<Range<u64>, Fault> {
+    let maps = BufReader::new(open(pid, "maps", false)?);
+    for line in maps.lines() {
+        let line = line.doing("read what a process has mapped")?;
+        let range = parse(&line, mapped);
+        if let Some(range) = range {
+            return Ok(range);
+        }
+    }
+    Err(Fault::new(FaultKind::NotFound, "find the memory of a process that is mapped from").at(mapped))
+}
+
+/// A line of `/proc/PID/maps` (proc_pid_maps(5)) that is about a private, writable mapping of a file.
+fn parse(line: &str, mapped: &str) -> Option<Range<u64>> {
+    let mut words = line.split_ascii_whitespace();
+    let (start, end) = words.next()?.split_once('-')?;
+    let rights = words.next()?;
+    let path = words.nth(3)?;
+    let number = |text| u64::from_str_radix(text, 16).ok();
+    (rights == "rw-p" && path == mapped).then_some(number(start)?..number(end)?)
+}
+
+/// The pages of a range that are the process's own, one behind the other in one.
+fn own_pages(pages: &File, whole: &Range<u64>, page: u64) -> Result<Vec<Range<u64>>, Fault> {
+    let (first, last) = (whole.start / page, whole.end / page);
+    let mut bytes = vec![0; ENTRIES * size_of::<u64>()];
+    let mut found: Vec<Range<u64>> = Vec::new();
+    let mut number = first;
+    while number < last {
+        let count = (last - number).min(ENTRIES as u64);
+        let bytes = &mut bytes[..count as usize * size_of::<u64>()];
+        pages.read_exact_at(bytes, number * size_of::<u64>() as u64).doing("read a map of pages")?;
+        for (entry, number) in bytes.as_chunks().0.iter().zip(number..) {
+            let entry = u64::from_ne_bytes(*entry);
+            if entry & PRESENT == 0 || entry & OF_A_FILE != 0 {
+                continue;
+            }
+            let range = number * page..(number + 1) * page;
+            match found.last_mut() {
+                Some(before) if before.end == range.start => before.end = range.end,
+                _ => found.push(range),
+            }
+        }
+        number += count;
+    }
+    Ok(found)
+}
+
+fn copy(from: &File, at: u64, to: &File, there: u64, length: u64, buffer: &mut [u8]) -> Result<u64, Fault> {
+    let mut moved = 0;
+    while moved < length {
+        let piece = buffer.len().min((length - moved) as usize);
+        from.read_exact_at(&mut buffer[..piece], at + moved).doing("read memory")?;
+        to.write_all_at(&buffer[..piece], there + moved).doing("write memory")?;
+        moved += piece as u64;
+    }
+    Ok(moved)
+}
+
+fn open(pid: u32, what: &str, writable: bool) -> Result<File, Fault> {
+    let path = format!("/proc/{pid}/{what}");
+    File::options().read(true).write(writable).open(&path).doing_to("open", path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_private_writable_mappings_of_the_file_count() {
+        let line = "7f4a27fff000-7f4a37fff000 rw-p 00000000 00:2c 14                         /lib/ram";
+        assert_eq!(parse(line, "/lib/ram"), Some(0x7f4a_27ff_f000..0x7f4a_37ff_f000));
+        assert_eq!(parse(line, "/lib/ra"), None);
+        assert_eq!(parse(&line.replace("rw-p", "rw-s"), "/lib/ram"), None);
+        assert_eq!(parse("7f4a27fff000-7f4a37fff000 rw-p 00000000 00:00 0", "/lib/ram"), None);
+        assert_eq!(parse("", ""), None);
+    }
+}

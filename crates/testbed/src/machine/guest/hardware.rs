@@ -1,0 +1,36 @@
+//! What a machine with a kernel of its own is made of, beside its files.
+
+use crate::spec;
+
+/// Memory where the file says nothing, in bytes.
+const MEMORY: u64 = 256 << 20;
+/// How much the disk holds where the file says nothing, in bytes.
+const DISK: u64 = 1 << 30;
+/// The least that a file system with a journal fits on.
+const LEAST_DISK: u64 = 16 << 20;
+
+/// What machines must have in common to start from the same template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Hardware {
+    /// Bytes of memory.
+    pub memory: u64,
+    /// How many processors.
+    pub processors: u32,
+    /// How many network adapters.
+    pub adapters: u32,
+    /// How many bytes its disk of changes holds.
+    pub disk: u64,
+}
+
+impl Hardware {
+    /// What a file asks for.
+    pub(crate) fn of(machine: &spec::Machine) -> Hardware {
+        let limits = machine.limits();
+        Hardware {
+            memory: limits.memory().unwrap_or(MEMORY),
+            processors: limits.cpu_milli().map_or(1, |milli| milli.div_ceil(1000)),
+            adapters: machine.interfaces().len() as u32,
+            disk: machine.disk().unwrap_or(DISK).max(LEAST_DISK),
+        }
+    }
+}

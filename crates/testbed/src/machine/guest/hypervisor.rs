@@ -1,0 +1,141 @@
+//! A hypervisor that runs in a jail, and what is done to its guest as a whole.
+
+use super::monitor::Monitor;
+use super::qemu;
+use crate::machine::{Log, LogReader, Machine, Running};
+use rustix::fd::OwnedFd;
+use rustix::pipe::{PipeFlags, pipe_with};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+use testbed_agent::agent::Tool;
+use testbed_agent::{Doing as _, Fault, FaultKind};
+use testbed_sys::fdpass;
+
+/// Where a jail keeps what is needed to have a copy of its guest go on, and beside the template what is needed to have one
+/// start again, which has not yet looked at the disk of changes.
+const SNAPSHOT: &str = "/usr/lib/testbed/snapshot";
+const RESTART: &str = "/usr/lib/testbed/restart";
+/// The memory of a template before it was in its root.
+const BEFORE: &str = "/usr/lib/testbed/restart/before";
+/// How long memory may take to be read or written.
+const MEMORY_MOVES: Duration = Duration::from_secs(60);
+/// How long a hypervisor may take to end.
+const ENDS: Duration = Duration::from_secs(10);
+
+fn memory_in(folder: &str) -> String {
+    format!("{folder}/memory")
+}
+
+fn devices_in(folder: &str) -> String {
+    format!("{folder}/devices")
+}
+
+/// Whose state a guest begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Of the template.
+    Template,
+    /// Of the template before it was in its root: the jail has another disk of changes.
+    Restart,
+    /// Of a machine that was copied, whose files its jail has.
+    Snapshot,
+}
+
+/// A hypervisor. It ends with its jail.
+pub(super) struct Hypervisor {
+    monitor: Monitor,
+    /// Its process in the jail.
+    pid: u32,
+    running: Running,
+    _reader: Arc<LogReader>,
+}
+
+impl Hypervisor {
+    /// Starts one; its guest waits for its [word](Hypervisor::run). `port` is what the guest's agent is reached by.
+    ///
+    /// # Errors
+    /// Why it cannot be started.
+    pub(super) fn start(
+        jail: &Machine,
+        command: Vec<String>,
+        port: OwnedFd,
+        console: &Arc<Log>,
+    ) -> Result<Hypervisor, Fault> {
+        let (reader, (ours, theirs)) =
+            (LogReader::start()?, pipe_with(PipeFlags::CLOEXEC).doing("make a pipe")?);
+        reader.add(ours, console)?;
+        let (monitor, its_monitor) = fdpass::stream_pair().doing("make a socket")?;
+        let mut running = jail.command(command).spawn_with(Some(port), theirs, Some(its_monitor))?;
+        let pid = running.pid()?;
+        Ok(Hypervisor { monitor: Monitor::open(monitor)?, pid, running, _reader: reader })
+    }
+
+    /// Connects an adapter's hub with a socket. What a hub has beside the adapter is no part of a saved state.
+    pub(super) fn connect(&mut self, number: usize, link: OwnedFd) -> Result<(), Fault> {
+        let (stream, hub) = (format!("stream{number}"), format!("hub{number}"));
+        self.monitor.execute("getfd", json!({ "fdname": stream }), Some(link))?;
+        // `stream` looks for the descriptor's name in a thread that has no monitor.
+        self.monitor.execute("netdev_add", json!({ "type": "socket", "id": stream, "fd": stream }), None)?;
+        let port = json!({ "type": "hubport", "id": hub, "hubid": number, "netdev": stream });
+        self.monitor.execute("netdev_add", port, None).map(drop)
+    }
+
+    /// Gives the guest its state before it runs.
+    pub(super) fn load(&mut self, jail: &Machine, state: State) -> Result<(), Fault> {
+        let folder = match state {
+            State::Template => return self.monitor.load_devices(qemu::DEVICES),
+            State::Restart => RESTART,
+            State::Snapshot => SNAPSHOT,
+        };
+        let (pid, mapped, from) = (self.pid, qemu::MEMORY.to_owned(), memory_in(folder));
+        jail.tool(Tool::LoadMemory { pid, mapped, from }, MEMORY_MOVES)?;
+        self.monitor.load_devices(&devices_in(folder))?;
+        if state == State::Snapshot { jail.remove(SNAPSHOT) } else { Ok(()) }
+    }
+
+    /// Puts what a copy of the guest needs beside its disk into the jail. The guest must stand still.
+    pub(super) fn save(&mut self, jail: &Machine) -> Result<(), Fault> {
+        jail.make_dir(SNAPSHOT)?;
+        self.monitor.save_devices(&devices_in(SNAPSHOT))?;
+        let (pid, mapped, to) = (self.pid, qemu::MEMORY.to_owned(), memory_in(SNAPSHOT));
+        jail.tool(Tool::SaveMemory { pid, mapped, to }, MEMORY_MOVES).map(drop)
+    }
+
+    /// Removes what [`Hypervisor::save`] has put there.
+    pub(super) fn forget(jail: &Machine) -> Result<(), Fault> {
+        jail.remove(SNAPSHOT)
+    }
+
+    /// Keeps the state that the guest of a template starts again in. The guest must stand still.
+    pub(super) fn save_restart(&mut self, jail: &Machine) -> Result<(), Fault> {
+        jail.make_dir(RESTART)?;
+        self.monitor.save_devices(&devices_in(RESTART))?;
+        let copy = jail.command(["cp", "--sparse=always", qemu::MEMORY, BEFORE]).output()?;
+        if copy.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&copy.stderr).into_owned();
+        Err(Fault::new(FaultKind::Exhausted, "copy the memory of a template").log(said))
+    }
+
+    /// Makes what it has run since its start a template. The guest must stand still, and goes.
+    pub(super) fn save_template(mut self, jail: &Machine) -> Result<(), Fault> {
+        self.monitor.save_devices(qemu::DEVICES)?;
+        self.monitor.execute("quit", json!({}), None)?;
+        self.running.wait(Some(ENDS))?;
+        let (memory, mapped, to) = (BEFORE.to_owned(), qemu::MEMORY.to_owned(), memory_in(RESTART));
+        jail.tool(Tool::CompareMemory { memory, mapped, to }, MEMORY_MOVES)?;
+        jail.remove(BEFORE)
+    }
+
+    /// Has the guest go on.
+    pub(super) fn run(&mut self) -> Result<(), Fault> {
+        self.monitor.execute("cont", json!({}), None).map(drop)
+    }
+
+    /// Has the guest stand still.
+    pub(super) fn stop(&mut self) -> Result<(), Fault> {
+        self.monitor.execute("stop", json!({}), None).map(drop)
+    }
+}

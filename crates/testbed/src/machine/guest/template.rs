@@ -1,0 +1,100 @@
+//! Templates: kernels that have started once, and wait to be told which machine they are.
+
+use super::hypervisor::Hypervisor;
+use super::{Hardware, initramfs, qemu};
+use crate::engine::link::{Event, Handler, Link};
+use crate::engine::{AGENT, poller};
+use crate::machine::{Log, Machine};
+use rustix::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use testbed_agent::agent::{ErrorSink, Open, Program, Request, Run, Sink, Source, Stdio};
+use testbed_agent::frame::{Frame, FrameError, Hello, Kind};
+use testbed_agent::{Doing as _, Fault, FaultKind};
+use testbed_sys::fdpass;
+
+/// Where the jail gets the initial root's program.
+const AGENT_ARCHIVE: &str = "/tmp/agent.cpio";
+
+/// What is in a template, beside the layers that its jail stands on, as text that changes when it does.
+pub(crate) fn recipe(hardware: Hardware) -> String {
+    let words = [qemu::boot(hardware, AGENT_ARCHIVE), qemu::copy(hardware)].concat();
+    words.join("\n")
+}
+
+/// Starts a kernel in a jail, and leaves the template there.
+///
+/// # Errors
+/// Why it does not start, with what it says last; [`FaultKind::Timeout`].
+pub(crate) fn make_template(jail: &Machine, hardware: Hardware, deadline: Duration) -> Result<(), Fault> {
+    jail.write_file(AGENT_ARCHIVE, 0o600, &initramfs::archive(&[("init", 0o755, AGENT)]))?;
+    let (ours, port) = fdpass::stream_pair().doing("make a socket")?;
+    let console = Arc::new(Log::default());
+    let hypervisor = Hypervisor::start(jail, qemu::boot(hardware, AGENT_ARCHIVE), port, &console)?;
+    let link = Arc::new(Link::new("template", ours, 1, Box::new(Greeted)).doing("reach the template")?);
+    poller::watch(&link).doing("watch the template")?;
+    let result = start(jail, hypervisor, &link, deadline);
+    link.close(Fault::new(FaultKind::State, "the template is made"));
+    result.map_err(|fault| super::with_console(fault, &console))
+}
+
+fn start(jail: &Machine, mut hypervisor: Hypervisor, link: &Link, deadline: Duration) -> Result<(), Fault> {
+    hypervisor.run()?;
+    link.send(0, Kind::Hello, &Hello::ours(), Vec::new())?;
+    ask(link, Request::Rest, deadline)?;
+    hypervisor.stop()?;
+    hypervisor.save_restart(jail)?;
+    hypervisor.run()?;
+    super::wake(link, false)?;
+    ask(link, Request::EnterRoot, deadline)?;
+    warm_up(link, deadline)?;
+    ask(link, Request::Rest, deadline)?;
+    hypervisor.stop()?;
+    hypervisor.save_template(jail)
+}
+
+/// Runs what most programs need, so that it is in memory. An image may lack it.
+fn warm_up(link: &Link, deadline: Duration) -> Result<(), Fault> {
+    let stdio = Stdio::Apart { input: Source::Null, output: Sink::Null, error: ErrorSink::Null };
+    let program = Program::Shell("/bin/true".into());
+    let run = Run { program, env: Vec::new(), cwd: None, user: None, stdio, deadline_ms: None };
+    ask(link, Request::Run(run), deadline).map(drop)
+}
+
+/// Has the agent do something.
+fn ask(link: &Link, request: Request, deadline: Duration) -> Result<(), Fault> {
+    let open = Open { machine: String::new(), request };
+    let (_, events) = link.open(Kind::Open, &open, Vec::new())?;
+    let end = Instant::now() + deadline;
+    loop {
+        match events.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            Ok(Event::Frame(frame, _)) if frame.kind == Kind::Reply => {
+                return super::done(&frame);
+            }
+            Ok(Event::Frame(..)) => {}
+            Ok(Event::Gone(fault)) => {
+                return Err(Fault { operation: "start a kernel: it has ended".into(), ..fault });
+            }
+            Err(_) => {
+                let what = format!("start a kernel within {} s", deadline.as_secs_f32());
+                return Err(Fault::new(FaultKind::Timeout, what));
+            }
+        }
+    }
+}
+
+/// Nobody but us says anything of interest.
+struct Greeted;
+
+impl Handler for Greeted {
+    fn take(&self, _: &Link, frame: Frame, _: Vec<OwnedFd>) -> Result<(), FrameError> {
+        match frame.kind {
+            Kind::Hello => frame.message::<Hello>("hello")?.agree().map(drop),
+            // Of what has been told by then.
+            Kind::Note | Kind::Credit => Ok(()),
+            _ => Err(FrameError::Body("direction")),
+        }
+    }
+
+    fn closed(&self, _: &Fault) {}
+}
