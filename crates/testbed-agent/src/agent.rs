@@ -77,6 +77,13 @@ pub enum Request {
     /// Makes the machine the one that it is to be, before its first program and in its root. Only for agents behind a port;
     /// others were born as who they are. Replies [`Reply::Done`].
     Become(Box<Machine>),
+    /// Loads modules of the machine's own kernel, by their names, each with those that it needs. Only for agents behind a
+    /// port, in the machine's root. Replies [`Reply::Done`], or a fault of
+    /// [`FaultKind::Unsupported`](crate::FaultKind::Unsupported) where the kernel has none of such a name.
+    Load {
+        /// The modules.
+        modules: Vec<String>,
+    },
     /// Has the agent stand still behind its answer, neither reading nor writing, until it is [woken](Wake): so that nothing
     /// is under way when the machine is copied. Only for agents behind a port. Replies [`Reply::Done`].
     Rest,

@@ -17,6 +17,7 @@ pub mod describe;
 pub mod fault;
 pub mod filter;
 pub mod frame;
+pub mod guest;
 pub mod launch;
 pub mod layers;
 pub mod pcapng;

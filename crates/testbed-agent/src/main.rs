@@ -1,8 +1,8 @@
 //! The static program that makes machines and is process 1 of each.
 //!
-//! One file, four roles: a keeper runs it as its *launcher*; the launcher's forks go on as *init and agent* of a
-//! machine, without executing anything; the kernel of a machine that has one of its own runs it as `init`; and in a
-//! machine that may control its testbed it is the *client*, the command `testbed`.
+//! One file, five roles: a keeper runs it as its *launcher*; the launcher's forks go on as *init and agent* of a
+//! machine, without executing anything; the kernel of a machine that has one of its own runs it as `init`, and again to
+//! have a module loaded; and in a machine that may control its testbed it is the *client*, the command `testbed`.
 
 mod command;
 mod init;
@@ -24,6 +24,10 @@ fn main() -> ExitCode {
     }
     if Path::new(&name) == Path::new("/init") {
         init::live_as_guest();
+    }
+    if Path::new(&name) == Path::new(init::OWN_PROGRAM) {
+        let loaded = init::load_for_kernel(&arguments.collect::<Vec<OsString>>());
+        return loaded.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
     }
     let open_files = arguments.nth(1).and_then(|limit| limit.to_str()?.parse().ok());
     match launcher::run(open_files) {

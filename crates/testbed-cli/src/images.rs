@@ -3,6 +3,7 @@
 use crate::failure::Failure;
 use crate::folders;
 use crate::terminal;
+use std::sync::Arc;
 use testbed::Engine;
 use testbed::bed::{HostOnly, Prepared, StoredImages};
 use testbed::image::{self, Progress, SiteProxy, Store};
@@ -20,7 +21,7 @@ pub(crate) const VARIABLES: [(&str, &str); 4] = [
 ///
 /// # Errors
 /// Why one cannot be had, with the end of what its builder wrote.
-pub(crate) fn prepare(testbed: &Testbed, engine: &Engine) -> Result<Prepared, Failure> {
+pub(crate) fn prepare(testbed: &Arc<Testbed>, engine: &Engine) -> Result<Prepared, Failure> {
     if HostOnly::suffices(testbed) {
         return Ok(Prepared::new(testbed, &HostOnly)?);
     }

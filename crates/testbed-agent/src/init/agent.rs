@@ -366,6 +366,7 @@ impl Agent<'_> {
             Request::Put { path, mode, content } => files::put(&path, mode, &content)?,
             Request::EnterRoot => self.enter_root()?,
             Request::Become(machine) => self.become_machine(*machine)?,
+            Request::Load { modules } => self.load(&modules)?,
             Request::Rest => {
                 self.rests = matches!(self.line, Line::Port(_));
                 Reply::Done

@@ -5,8 +5,8 @@
 //! ([`Request::Become`](testbed_agent::agent::Request::Become)): then it changes over to its root, with all changes on a
 //! second disk, which may hold what the machine has changed before.
 
-use super::agent;
 use super::line::Line;
+use super::{agent, modules};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
@@ -15,18 +15,13 @@ use std::borrow::Cow;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use testbed_agent::guest::{CHANGES_DISK, MODULES_DISK, PORT, ROOT_DISK};
 use testbed_agent::launch::{Machine, Root, Upper};
 use testbed_agent::{Doing as _, Fault, FaultKind};
 use testbed_sys::process::SingleThreaded;
 
-/// Modules of the initial root, loaded in the order of their names.
-const MODULES: &str = "/modules";
-/// What the hypervisor calls the port that leads to the keeper.
-const PORT: &str = "testbed";
-/// The disk that the root is on.
-const DISK: &str = "/dev/vda";
-/// The disk of changes.
-const CHANGES: &str = "/dev/vdb";
+/// This program, by whatever name it may be started: its file is in the initial root, which nobody can reach any more.
+pub(crate) const OWN_PROGRAM: &str = "/proc/1/exe";
 
 const QUIET: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
 const NO_PROGRAMS: MountFlags = QUIET.union(MountFlags::NOEXEC);
@@ -79,9 +74,9 @@ fn serve() -> Result<(), Fault> {
         make_folder(path, 0o755)?;
         mount(kind, path, kind, flags, "")?;
     }
-    load_modules()?;
+    modules::load_initial()?;
     make_folder("/disk", 0o755)?;
-    mount(DISK, "/disk", "erofs", MountFlags::RDONLY, "")?;
+    mount(&find_disk(ROOT_DISK)?, "/disk", "erofs", MountFlags::RDONLY, "")?;
     let port = open_port()?;
     let token = SingleThreaded::prove().doing("count threads")?;
     agent::serve(Line::Port(port), Cow::Owned(unnamed()), token).doing("serve the keeper")
@@ -89,14 +84,15 @@ fn serve() -> Result<(), Fault> {
 
 /// Leaves the initial root for the machine's own: what is on its disk, below its changes.
 pub(super) fn enter_root() -> Result<(), Fault> {
-    let disk = rustix::fs::open(CHANGES, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let changes = find_disk(CHANGES_DISK)?;
+    let disk = rustix::fs::open(&changes, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     // The template of this machine may have seen another one in its place.
-    disk.map_err(Into::into).and_then(testbed_sys::disk::forget_content).doing_to("read", CHANGES)?;
+    disk.map_err(Into::into).and_then(testbed_sys::disk::forget_content).doing_to("read", &*changes)?;
     for folder in ["/changes", "/root"] {
         make_folder(folder, 0o755)?;
     }
     // What the hypervisor keeps the disk in gets back what is no longer used.
-    mount(CHANGES, "/changes", "ext4", MountFlags::NOATIME, "discard,noinit_itable")?;
+    mount(&changes, "/changes", "ext4", MountFlags::NOATIME, "discard,noinit_itable")?;
     for folder in ["/changes/upper", "/changes/work"] {
         make_folder(folder, 0o755)?;
     }
@@ -122,7 +118,8 @@ pub(super) fn enter_root() -> Result<(), Fault> {
             Err(error) => return Err(Fault::system("make the link", &error.into()).at(path)),
         }
     }
-    Ok(())
+    modules::mount_disk(&find_disk(MODULES_DISK)?)?;
+    modules::serve_kernel()
 }
 
 /// Makes a folder, if it is not there.
@@ -133,28 +130,27 @@ fn make_folder(path: &str, mode: u32) -> Result<(), Fault> {
     }
 }
 
-fn mount(source: &str, path: &str, kind: &str, flags: MountFlags, data: &str) -> Result<(), Fault> {
+pub(super) fn mount(
+    source: &str,
+    path: &str,
+    kind: &str,
+    flags: MountFlags,
+    data: &str,
+) -> Result<(), Fault> {
     let data = std::ffi::CString::new(data).unwrap_or_default();
     rustix::mount::mount(source, path, kind, flags, &*data).doing_to("mount", path)
 }
 
-/// Loads the kernel's modules that came along.
-fn load_modules() -> Result<(), Fault> {
-    let Ok(entries) = fs::read_dir(MODULES) else { return Ok(()) };
-    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    paths.sort();
-    for path in paths {
-        let loaded = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .and_then(|file| rustix::system::finit_module(&file, c"", 0));
-        match loaded {
-            // It is loaded already, or drives what this machine does not have.
-            Ok(()) | Err(Errno::EXIST | Errno::NODEV) => {}
-            Err(error) => {
-                return Err(Fault::system("load the module", &error.into()).at(path.to_string_lossy()));
-            }
-        }
-    }
-    Ok(())
+/// Finds a disk by its name, whatever others there are (`Documentation/ABI/stable/sysfs-block`, serial).
+fn find_disk(name: &str) -> Result<String, Fault> {
+    const DISKS: &str = "/sys/block";
+    let disks = fs::read_dir(DISKS).doing_to("list", DISKS)?;
+    let is_it = |entry: &fs::DirEntry| {
+        fs::read_to_string(entry.path().join("serial")).is_ok_and(|serial| serial.trim_end() == name)
+    };
+    let found = disks.filter_map(io::Result::ok).find(is_it);
+    let missing = || Fault::new(FaultKind::State, format!("find the disk `{name}`"));
+    Ok(format!("/dev/{}", found.ok_or_else(missing)?.file_name().to_string_lossy()))
 }
 
 /// Finds the port that leads to the keeper by its name (`Documentation/ABI/testing/sysfs-class-virtio…`).

@@ -9,6 +9,7 @@ mod control;
 mod files;
 mod guest;
 mod line;
+mod modules;
 mod network;
 mod parts;
 mod processes;
@@ -16,7 +17,8 @@ mod root;
 mod run;
 
 pub(crate) use control::SOCKET as CONTROL_SOCKET;
-pub(crate) use guest::live as live_as_guest;
+pub(crate) use guest::{OWN_PROGRAM, live as live_as_guest};
+pub(crate) use modules::load_for_kernel;
 
 use line::Line;
 use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};

@@ -2,8 +2,7 @@ use super::output::Output;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::place::Place;
-use testbed::plan::Plan;
-use testbed::run;
+use testbed::plan::{Plan, host_for};
 
 /// Show what would be made, in which order, and why.
 ///
@@ -17,7 +16,7 @@ pub(crate) struct Arguments {
 impl Arguments {
     pub(crate) fn run(self, place: &Place) -> Result<Exit, Failure> {
         let testbed = place.load_telling()?;
-        let plan = Plan::new(&testbed, &run::host_for(&testbed));
+        let plan = Plan::new(&testbed, &host_for(&testbed));
         self.output.write(&plan, || plan.to_string())?;
         Ok(if plan.obstacles.is_empty() { Exit::Success } else { Exit::TestbedFailed })
     }

@@ -16,7 +16,8 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use testbed::bed::{self, Prepared};
-use testbed::run::{Filter, HostTests, Options, Outcome, Run, host_for};
+use testbed::plan::host_for;
+use testbed::run::{Filter, HostTests, Options, Outcome, Run};
 use testbed::spec::{FILE_NAME, Testbed};
 use testbed::{Engine, host};
 

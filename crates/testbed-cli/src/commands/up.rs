@@ -28,7 +28,7 @@ impl Arguments {
     pub(crate) fn run(self, place: &Place) -> Result<Exit, Failure> {
         let begun = Instant::now();
         let interrupts = Interrupts::catch().map_err(|e| Failure::io("catch signals", e))?;
-        let testbed = place.load_telling()?;
+        let testbed = Arc::new(place.load_telling()?);
         let file = place.file()?;
         let file = file.canonicalize().map_err(|e| Failure::io(format!("find {}", file.display()), e))?;
         let name =

@@ -3,6 +3,7 @@
 use crate::engine::Engine;
 use crate::image::{self, EngineBuilder, Store};
 use crate::machine::Hardware;
+use crate::plan::decide_kernels_here;
 use crate::spec;
 use std::any::Any;
 use std::collections::HashMap;
@@ -117,20 +118,23 @@ impl From<image::Resolved> for ImageRoot {
 }
 
 /// The images of one testbed, had before its first copy is made: copies need not ask for them again.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Prepared {
+    testbed: Arc<spec::Testbed>,
     roots: HashMap<String, ImageRoot>,
     /// Those of machines with kernels of their own, by image and what such machines start from.
     jails: HashMap<(String, Hardware), ImageRoot>,
 }
 
 impl Prepared {
-    /// Has every image that a machine of the testbed uses.
+    /// Has every image that a machine of the testbed uses, on the kernel that is decided for it.
     ///
     /// # Errors
-    /// The first that cannot be had.
-    pub fn new(testbed: &spec::Testbed, images: &dyn Images) -> Result<Prepared, Fault> {
-        let mut prepared = Prepared::default();
+    /// The first that cannot be had, and what keeps a machine from having a kernel that will do.
+    pub fn new(testbed: &Arc<spec::Testbed>, images: &dyn Images) -> Result<Prepared, Fault> {
+        let testbed = &decide_kernels_here(testbed)?;
+        let (roots, jails) = (HashMap::new(), HashMap::new());
+        let mut prepared = Prepared { testbed: Arc::clone(testbed), roots, jails };
         for machine in testbed.machines() {
             let image = machine.image();
             if machine.kernel() == spec::Kernel::Own {
@@ -142,6 +146,11 @@ impl Prepared {
             }
         }
         Ok(prepared)
+    }
+
+    /// The testbed, with a kernel decided for each machine.
+    pub(super) fn testbed(&self) -> &Arc<spec::Testbed> {
+        &self.testbed
     }
 
     /// The root of a machine, or of its jail if its kernel is its own.

@@ -115,7 +115,7 @@ impl Bed {
     /// Has the networks and machines made. They may not answer yet; what is asked of them waits.
     ///
     /// # Errors
-    /// When an image cannot be had, or the launcher refuses.
+    /// When an image cannot be had, no kernel will do for a machine, or the launcher refuses.
     pub fn make(
         engine: &Engine,
         spec: &Arc<spec::Testbed>,
@@ -123,8 +123,9 @@ impl Bed {
         options: &Options,
     ) -> Result<Bed, Fault> {
         let roots = Prepared::new(spec, images)?;
+        let spec = Arc::clone(roots.testbed());
         let places = spec.machines().iter().map(|_| Place::default()).collect();
-        Bed::build(engine, spec, roots, options.clone(), places)
+        Bed::build(engine, &spec, roots, options.clone(), places)
     }
 
     /// Has the networks made, and the machines on what their places say.

@@ -25,9 +25,12 @@ pub(super) fn check_request(rights: &Control, machine: &str, request: &Request) 
             }
             _ => &[Exec],
         },
-        Request::EnterRoot | Request::Become(_) | Request::Rest | Request::TakeUp(_) | Request::Sync => {
-            return Err(keepers_alone());
-        }
+        Request::EnterRoot
+        | Request::Become(_)
+        | Request::Load { .. }
+        | Request::Rest
+        | Request::TakeUp(_)
+        | Request::Sync => return Err(keepers_alone()),
     };
     check(rights, needed, &[machine])
 }
@@ -55,6 +58,7 @@ pub(super) fn is_about_files(request: &Request) -> bool {
         | Request::Kill { .. }
         | Request::EnterRoot
         | Request::Become(_)
+        | Request::Load { .. }
         | Request::Rest
         | Request::TakeUp(_)
         | Request::Sync => false,

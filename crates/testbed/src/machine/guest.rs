@@ -45,6 +45,8 @@ pub(crate) struct Birth {
     pub(crate) machine: launch::Machine,
     /// What it is made of.
     pub(crate) hardware: Hardware,
+    /// Modules that its kernel loads before anything else is asked of it.
+    pub(crate) modules: Vec<String>,
     /// Where frames of its adapters go: a stream of them each, with the length before each frame.
     pub(crate) links: Vec<OwnedFd>,
     /// The jail has the files of a machine that slept, and this is a copy of it.
@@ -67,6 +69,16 @@ pub(super) struct Guest {
     hypervisor: Arc<OnceLock<Mutex<Hypervisor>>>,
     /// Its agent has come to rest.
     rests: Mutex<bool>,
+}
+
+impl Machine {
+    /// Has the machine's own kernel load modules, each with those that it needs.
+    ///
+    /// # Errors
+    /// [`FaultKind::Unsupported`] when the kernel has none of such a name, [`FaultKind::State`] when it is the host's.
+    pub(crate) fn load(&self, modules: Vec<String>) -> Result<(), Fault> {
+        self.ask(Request::Load { modules }).map(drop)
+    }
 }
 
 impl Guest {
@@ -139,7 +151,7 @@ pub(super) fn make(
     birth: Birth,
     upper: Option<Arc<Upper>>,
 ) -> Result<Arc<Core>, Fault> {
-    let Birth { jail, machine, hardware, links, asleep } = birth;
+    let Birth { jail, machine, hardware, modules, links, asleep } = birth;
     let has_changes = upper.is_some() || !jail.snapshots.is_empty();
     let state = match (&asleep, has_changes) {
         (Some(_), _) => State::Snapshot,
@@ -166,6 +178,10 @@ pub(super) fn make(
         replies.push(ask(Request::EnterRoot)?);
     }
     if state != State::Snapshot {
+        if !modules.is_empty() {
+            // Kernel parameters may be theirs.
+            replies.push(ask(Request::Load { modules })?);
+        }
         replies.push(ask(Request::Become(Box::new(machine)))?);
     }
     let guest = Guest {

@@ -1,11 +1,17 @@
 //! What would be made of a testbed on a host, in which order, and why.
 
+mod capability;
+mod kernel;
 mod show;
 
+pub use capability::host_for;
+pub use kernel::{decide_kernels, decide_kernels_here};
+
 use crate::spec::{
-    Base, Expect, FileContent, FileEntry, Fresh, Image, Kernel, Machine, Need, Network, On, Step, Test,
-    Testbed, graph, print_size,
+    Base, Expect, FileContent, FileEntry, Fresh, Image, Machine, Need, Network, On, Step, Test, Testbed,
+    graph, print_size,
 };
+use kernel::Choice;
 use serde::Serialize;
 use std::collections::{BTreeSet, HashMap};
 
@@ -209,90 +215,6 @@ pub fn start_order(testbed: &Testbed) -> Vec<&Machine> {
     };
     let needs: Vec<Vec<usize>> = machines.iter().map(needs).collect();
     graph::sort(&needs).sorted.into_iter().map(|number| &machines[number]).collect()
-}
-
-/// Which kernel a machine gets.
-struct Choice {
-    kernel: PlannedKernel,
-    why: String,
-    obstacle: Option<Obstacle>,
-}
-
-impl Choice {
-    fn new(machine: &Machine, testbed: &Testbed, host: &Host) -> Choice {
-        let missing = host.lacks(machine.needs());
-        let needs = machine.needs().iter().map(Need::as_str).collect::<Vec<_>>().join(", ");
-        let lacks = format!("the host's kernel {} has no {}", host.kernel, missing.join(", "));
-        let obstacle = |why: String, hint: &str| Obstacle {
-            machine: machine.name().to_owned(),
-            why,
-            hint: hint.to_owned(),
-        };
-        let own_kernels = "machines with kernels of their own load no modules yet";
-        match machine.kernel() {
-            Kernel::Own => Choice {
-                kernel: PlannedKernel::Own,
-                why: "the file asks for it".to_owned(),
-                obstacle: beyond_own_kernels(machine)
-                    .map(|what| obstacle(what, "leave `kernel` away, if the host's kernel will do")),
-            },
-            Kernel::Shared if missing.is_empty() => Choice {
-                kernel: PlannedKernel::Shared,
-                why: "the file asks for it".to_owned(),
-                obstacle: None,
-            },
-            Kernel::Shared => Choice {
-                kernel: PlannedKernel::Shared,
-                why: "the file asks for it".to_owned(),
-                obstacle: Some(obstacle(lacks, "load its modules, or leave `kernel = \"shared\"` away")),
-            },
-            Kernel::Any if missing.is_empty() => Choice {
-                kernel: PlannedKernel::Shared,
-                why: match needs.as_str() {
-                    "" => "it needs nothing special".to_owned(),
-                    needs => format!("the host's kernel has {needs}"),
-                },
-                obstacle: None,
-            },
-            Kernel::Any if base_of(machine.image(), testbed) == Some(&Base::Host) => Choice {
-                kernel: PlannedKernel::Own,
-                why: lacks.clone(),
-                obstacle: Some(obstacle(
-                    format!("{lacks}, and the host's root cannot run on a kernel of its own"),
-                    "load its modules, or give the machine another image, for example `debian:bookworm`",
-                )),
-            },
-            Kernel::Any => Choice {
-                kernel: PlannedKernel::Own,
-                why: lacks.clone(),
-                obstacle: Some(obstacle(
-                    format!("{lacks}, and {own_kernels}"),
-                    "load its modules on the host",
-                )),
-            },
-        }
-    }
-}
-
-/// What a machine asks for that machines with kernels of their own do not have yet.
-fn beyond_own_kernels(machine: &Machine) -> Option<String> {
-    let asked = [
-        (!machine.mounts().is_empty(), "no live mounts"),
-        (!machine.needs().is_empty(), "no modules beside the few that they start with"),
-    ];
-    let lacking: Vec<&str> = asked.into_iter().filter_map(|(asked, what)| asked.then_some(what)).collect();
-    let listed = lacking.join(", ");
-    (!lacking.is_empty()).then(|| format!("machines with kernels of their own have {listed} yet"))
-}
-
-/// What lies below all layers of an image.
-fn base_of<'a>(image: &str, testbed: &'a Testbed) -> Option<&'a Base> {
-    let mut image = testbed.image(image)?;
-    // The model has no circles.
-    while let Base::Image(below) = image.base() {
-        image = testbed.image(below)?;
-    }
-    Some(image.base())
 }
 
 fn planned_image(image: &Image, testbed: &Testbed) -> PlannedImage {

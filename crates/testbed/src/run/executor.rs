@@ -8,13 +8,13 @@ use super::schedule::{Batch, Case};
 use super::{HostTests, Served};
 use crate::bed::{self, Bed, Images};
 use crate::engine::Engine;
-use crate::spec::{Expect, On, Test, Testbed};
+use crate::spec::{Expect, Kernel, On, Test, Testbed};
 use rustix::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant};
-use testbed_agent::Fault;
 use testbed_agent::agent::Exit;
+use testbed_agent::{Fault, FaultKind};
 use testbed_subunit::Status;
 
 /// What all executors of a run share.
@@ -119,6 +119,9 @@ impl Executor<'_> {
 
     fn run_test(&self, bed: &Bed, test: &Test, case: &Case, served: &mut Option<Served>) -> Option<Break> {
         let result = self.serve(bed, test, served).and_then(|()| {
+            if let Some(skip) = self.skip(bed, test)? {
+                return Ok((None, skip));
+            }
             let deadline = Instant::now() + test.timeout();
             let mut process = Process::start(test, bed, &self.common.host.env, served.as_ref())?;
             let end = process.watch(deadline, &self.cancel, &mut |stream, bytes| {
@@ -127,22 +130,43 @@ impl Executor<'_> {
             // The evidence is of a copy on which the test's process is still as it was.
             let verdict = judge(test, end, || evidence::of(bed));
             drop(process);
-            Ok((end, verdict))
+            Ok((Some(end), verdict))
         });
         let (end, verdict) = match result {
-            Ok((End::Cancelled, _)) => return Some(Break::Spent),
+            Ok((Some(End::Cancelled), _)) => return Some(Break::Spent),
             Ok(judged) => judged,
             Err(fault) => {
                 let verdict = Verdict::testbed_failed(&fault, evidence::of(bed));
-                (End::Cancelled, verdict)
+                (Some(End::Cancelled), verdict)
             }
         };
         let failed = verdict.status.is_failure();
         self.tell(News::Ended { case: case.clone(), verdict });
         match end {
             _ if failed && self.common.keep => Some(Break::Keep),
-            End::Exit(_) => None,
-            End::DeadlinePassed | End::Cancelled => Some(Break::Spent),
+            None | Some(End::Exit(_)) => None,
+            Some(End::DeadlinePassed | End::Cancelled) => Some(Break::Spent),
+        }
+    }
+
+    /// Has a kernel of the machine's own load what the test needs. Where it cannot, the test is skipped: what such a
+    /// kernel has is known when it runs.
+    fn skip(&self, bed: &Bed, test: &Test) -> Result<Option<Verdict>, Fault> {
+        let On::Machine(name) = test.on() else { return Ok(None) };
+        let machine = self.common.testbed.machine(name);
+        if test.needs().is_empty() || !machine.is_some_and(|machine| machine.kernel() == Kernel::Own) {
+            return Ok(None);
+        }
+        let modules = test.needs().iter().map(|need| need.module().to_owned()).collect();
+        match bed.find(name)?.load(modules) {
+            Ok(()) => Ok(None),
+            Err(fault) if fault.kind == FaultKind::Unsupported => Ok(Some(Verdict {
+                status: Status::Skip,
+                reason: Some(evidence::reason(&fault)),
+                evidence: Vec::new(),
+                testbed_failed: false,
+            })),
+            Err(fault) => Err(fault),
         }
     }
 

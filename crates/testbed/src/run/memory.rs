@@ -1,18 +1,27 @@
 //! How many copies fit into memory.
 
-use crate::spec::Testbed;
+use crate::machine::Hardware;
+use crate::spec::{Kernel, Machine, Testbed};
 
 /// What a machine without a limit is taken to need, in bytes: its processes and the files they write.
 const MACHINE: u64 = 64 << 20;
+/// What the hypervisor of a machine with a kernel of its own takes beside the machine's memory.
+const HYPERVISOR: u64 = 128 << 20;
 
 /// How many copies may be alive at once; one always may.
 pub(super) fn copies(testbed: &Testbed) -> usize {
-    let each = testbed.machines().iter().map(|machine| machine.limits().memory().unwrap_or(MACHINE));
-    let copy: u64 = each.fold(0, u64::saturating_add);
+    let copy: u64 = testbed.machines().iter().map(needed).fold(0, u64::saturating_add);
     let available = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| available(&text));
     match available {
         Some(available) if copy > 0 => usize::try_from(available / copy).unwrap_or(usize::MAX).max(1),
         _ => usize::MAX,
+    }
+}
+
+fn needed(machine: &Machine) -> u64 {
+    match machine.kernel() {
+        Kernel::Own => Hardware::of(machine).memory.saturating_add(HYPERVISOR),
+        Kernel::Any | Kernel::Shared => machine.limits().memory().unwrap_or(MACHINE),
     }
 }
 

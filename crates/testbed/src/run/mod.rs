@@ -22,7 +22,6 @@
 //! `copy-N` of the copy it ran on, and where tests are repeated, `repeat-N` and the route `N`, so that the
 //! repetitions of a test are told apart.
 
-mod capability;
 mod clock;
 mod dispatcher;
 mod evidence;
@@ -33,13 +32,12 @@ mod schedule;
 mod select;
 mod teller;
 
-pub use capability::host_for;
 pub use dispatcher::Stopper;
 pub use select::{BadFilter, Filter};
 
 use crate::bed::{self, Bed, Images};
 use crate::engine::Engine;
-use crate::plan::Plan;
+use crate::plan::{Plan, decide_kernels};
 use crate::spec::Testbed;
 use dispatcher::{Dispatcher, Message};
 use schedule::Batch;
@@ -50,7 +48,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
-use testbed_agent::{Fault, FaultKind};
+use testbed_agent::Fault;
 use testbed_subunit::Event;
 
 /// The tag of what failed because the testbed did.
@@ -155,7 +153,7 @@ pub struct Kept {
 }
 
 impl Run {
-    /// Plans a run of those tests that the filter takes, on this host: see [`host_for`].
+    /// Plans a run of those tests that the filter takes, on this host: see [`host_for`](crate::plan::host_for).
     ///
     /// # Errors
     /// When a machine cannot be made on this host.
@@ -165,11 +163,8 @@ impl Run {
         host: &crate::plan::Host,
         options: Options,
     ) -> Result<Run, Fault> {
+        let testbed = decide_kernels(&testbed, host)?;
         let plan = Plan::new(&testbed, host);
-        if let Some(obstacle) = plan.obstacles.first() {
-            let fault = Fault::new(FaultKind::Unsupported, format!("make it here: {}", obstacle.why));
-            return Err(fault.on(&obstacle.machine).hint(&obstacle.hint));
-        }
         let skipped: HashMap<String, String> =
             plan.skipped.into_iter().map(|test| (test.id, test.why)).collect();
         let (mut taken, mut without) = (Vec::new(), Vec::new());

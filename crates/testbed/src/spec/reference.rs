@@ -1,6 +1,7 @@
 //! The table of keys as a page of the reference.
 
-use super::keys::{Form, Kind, NEEDS, TESTBED, Table};
+use super::keys::{Form, Kind, TESTBED, Table};
+use super::model::ABILITIES;
 use std::fmt::Write;
 
 /// The reference page of `testbed.toml`, in Markdown.
@@ -16,8 +17,8 @@ pub fn reference() -> String {
         section(&mut page, table);
     }
     page.push_str("\n## Needs\n\nWhat `needs` may name, beside `module:NAME` for a kernel module:\n\n| need | is |\n|---|---|\n");
-    for (name, doc) in NEEDS {
-        line(&mut page, &format!("| `{name}` | {doc} |"));
+    for ability in ABILITIES {
+        line(&mut page, &format!("| `{}` | {} |", ability.name, ability.doc));
     }
     page
 }

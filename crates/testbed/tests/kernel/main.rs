@@ -1,6 +1,7 @@
 //! Machines with kernels of their own.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, also in what tests share")]
 
+mod modules;
 mod states;
 
 use std::fs;
@@ -16,9 +17,12 @@ use testbed_agent::agent::{Exit, Report, Tool};
 /// For what an emulated processor does.
 const SOON: Duration = Duration::from_secs(30);
 
+fn testbed(folder: &str) -> Testbed {
+    Testbed::load(format!("{}/tests/kernel/{folder}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
 fn up(folder: &str) -> Bed {
-    let folder = format!("{}/tests/kernel/{folder}", env!("CARGO_MANIFEST_DIR"));
-    Testbed::load(folder).unwrap().up().unwrap_or_else(|fault| {
+    testbed(folder).up().unwrap_or_else(|fault| {
         panic!(
             "{fault}\n{}\n{}",
             fault.hint.clone().unwrap_or_default(),

@@ -2,8 +2,10 @@
 
 use super::testbed;
 use insta::assert_snapshot;
-use testbed::plan::{Host, Plan, start_order};
-use testbed::spec::Machine;
+use std::sync::Arc;
+use testbed::FaultKind;
+use testbed::plan::{Host, Plan, PlannedKernel, decide_kernels, start_order};
+use testbed::spec::{Kernel, Machine, Testbed};
 
 fn host(capabilities: &[&str]) -> Host {
     Host {
@@ -64,12 +66,18 @@ name = "third"
 on = "client"
 run = "true"
 group = "g"
+[[tests]]
+name = "tags"
+on = "tagged"
+run = "true"
+group = "g"
+needs = ["vlan", "vxlan"]
 "#;
 
 #[test]
 fn a_plan_says_what_would_be_made_in_which_order_and_why() {
-    assert_snapshot!(Plan::new(&testbed(FILE), &host(&["vlan", "netem"])), @"
-    pair: 4 images, 2 networks, 3 machines, 5 tests in 3 copies
+    assert_snapshot!(Plan::new(&testbed(FILE), &host(&["vlan", "netem", "vxlan"])), @"
+    pair: 4 images, 2 networks, 3 machines, 6 tests in 3 copies
 
     images
       host: the host's own root, read-only (for client)
@@ -104,6 +112,7 @@ fn a_plan_says_what_would_be_made_in_which_order_and_why() {
         first on host, at most 60s
         second on host, at most 60s
         third on client, at most 60s
+        tags on tagged, at most 60s
       copy 3, of its own
         alone on web, at most 90s, expected to fail
     ");
@@ -112,15 +121,11 @@ fn a_plan_says_what_would_be_made_in_which_order_and_why() {
 #[test]
 fn what_the_host_lacks_chooses_the_kernel_and_skips_tests() {
     let plan = Plan::new(&testbed(FILE), &host(&[]));
-    assert_snapshot!(serde_json::to_string_pretty(&plan.obstacles).unwrap(), @r#"
-    [
-      {
-        "machine": "tagged",
-        "why": "the host's kernel 6.18.0 has no vlan, and machines with kernels of their own load no modules yet",
-        "hint": "load its modules on the host"
-      }
-    ]
-    "#);
+    let tagged = plan.machines.iter().find(|machine| machine.name == "tagged").unwrap();
+    assert_eq!((tagged.kernel, &*tagged.why), (PlannedKernel::Own, "the host's kernel 6.18.0 has no vlan"));
+    assert_eq!(plan.obstacles, []);
+    // What a kernel of its own has is known when it runs.
+    assert!(plan.copies.iter().flat_map(|copy| &copy.tests).any(|test| test.id == "tags"));
     assert_snapshot!(serde_json::to_string_pretty(&plan.skipped).unwrap(), @r#"
     [
       {
@@ -142,6 +147,9 @@ fn kernels_are_chosen_and_explained() {
         must = { kernel = "shared", needs = ["vlan", "netem"] }
         asks = { kernel = "own", image = "debian:sid" }
         wants-more = { kernel = "own", image = "debian:sid", needs = ["netem"] }
+        tags = { image = "debian:sid", needs = ["tun", "vlan"] }
+        shares = { image = "debian:sid", needs = ["vlan"], mounts = { "/code" = "." } }
+        shares-own = { image = "debian:sid", kernel = "own", mounts = { "/code" = "." } }
         "#,
     );
     let plan = Plan::new(&bed, &host(&["tun", "module:wireguard"]));
@@ -157,6 +165,9 @@ fn kernels_are_chosen_and_explained() {
     must Shared: the file asks for it
     asks Own: the file asks for it
     wants-more Own: the file asks for it
+    tags Own: the host's kernel 6.18.0 has no vlan
+    shares Own: the host's kernel 6.18.0 has no vlan
+    shares-own Own: the file asks for it
     ");
     let obstacles: Vec<String> = plan
         .obstacles
@@ -166,8 +177,36 @@ fn kernels_are_chosen_and_explained() {
     assert_snapshot!(obstacles.join("\n"), @r#"
     cannot: the host's kernel 6.18.0 has no vlan, and the host's root cannot run on a kernel of its own; load its modules, or give the machine another image, for example `debian:bookworm`
     must: the host's kernel 6.18.0 has no vlan, netem; load its modules, or leave `kernel = "shared"` away
-    wants-more: machines with kernels of their own have no modules beside the few that they start with yet; leave `kernel` away, if the host's kernel will do
+    shares: the host's kernel 6.18.0 has no vlan, and machines with kernels of their own have no live mounts yet; load its modules, or copy by `files` what it mounts
+    shares-own: machines with kernels of their own have no live mounts yet; leave `kernel` away, if the host's kernel will do
     "#);
+}
+
+#[test]
+fn what_is_made_goes_by_the_kernels_that_were_chosen() {
+    let bed = Arc::new(testbed(
+        r#"
+        [defaults]
+        image = "debian:sid"
+        [machines]
+        any = {}
+        tags = { needs = ["vlan"] }
+        asks = { kernel = "own" }
+        "#,
+    ));
+    let kernels = |testbed: &Testbed| testbed.machines().iter().map(Machine::kernel).collect::<Vec<_>>();
+    let here = host(&["vlan"]);
+    let decided = decide_kernels(&bed, &here).unwrap();
+    assert_eq!(kernels(&decided), [Kernel::Shared, Kernel::Shared, Kernel::Own]);
+    let decided = decide_kernels(&bed, &host(&[])).unwrap();
+    assert_eq!(kernels(&decided), [Kernel::Shared, Kernel::Own, Kernel::Own]);
+    // Once and for all.
+    assert_eq!(kernels(&decide_kernels(&decided, &here).unwrap()), kernels(&decided));
+
+    let bed = Arc::new(testbed("[machines.m]\nneeds = [\"vlan\"]"));
+    let fault = decide_kernels(&bed, &host(&[])).unwrap_err();
+    assert_eq!((fault.kind, fault.machine.as_deref()), (FaultKind::Unsupported, Some("m")));
+    assert!(fault.hint.is_some_and(|hint| hint.contains("another image")));
 }
 
 #[test]

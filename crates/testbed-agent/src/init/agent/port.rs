@@ -3,7 +3,7 @@
 use super::{Agent, Part};
 use crate::init::control::Relay;
 use crate::init::line::Line;
-use crate::init::{guest, network};
+use crate::init::{guest, modules, network};
 use rustix::event::{PollFd, PollFlags, Timespec, epoll};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
@@ -78,6 +78,14 @@ impl Agent<'_> {
         guest::enter_root()?;
         self.is_in_root = true;
         Ok(Reply::Done)
+    }
+
+    /// Loads modules, if the kernel is the machine's own.
+    pub(super) fn load(&self, modules: &[String]) -> Result<Reply, Fault> {
+        if matches!(self.line, Line::Socket(_)) {
+            return Err(Fault::new(FaultKind::State, "load modules of the host's kernel"));
+        }
+        modules::load(modules).map(|()| Reply::Done)
     }
 
     /// Is another machine from now on: one that was born before it was known who it is.

@@ -1,13 +1,15 @@
 //! How QEMU is started, and where its files are.
 
 use super::Hardware;
+use testbed_agent::guest::{CHANGES_DISK, MODULES_DISK, PORT, ROOT_DISK};
 use testbed_agent::launch::{adapter_mac, mac_text};
 
 /// Where the image that jails are made of has the kernel, and the archive of its modules.
 const KERNEL: &str = "/usr/lib/testbed/kernel";
-const MODULES: &str = "/usr/lib/testbed/modules.cpio";
-/// Where it has the guest's root.
-const DISK: &str = "/usr/lib/testbed/root.erofs";
+const INITIAL_MODULES: &str = "/usr/lib/testbed/modules.cpio";
+/// Where it has disks that guests only read: their root, and all modules.
+const ROOT: &str = "/usr/lib/testbed/root.erofs";
+const MODULES: &str = "/usr/lib/testbed/modules.erofs";
 /// The template: the memory of a kernel that has started and is in its root, its devices, and the disk for changes.
 const TEMPLATE: &str = "/usr/lib/testbed/template";
 pub(super) const MEMORY: &str = "/usr/lib/testbed/template/memory";
@@ -35,7 +37,7 @@ const PARAMETERS: &str = "console=ttyS0 quiet panic=-1 nokaslr mitigations=off t
 /// monitor's socket. The guest waits for the monitor's word to start.
 pub(super) fn boot(hardware: Hardware, agent: &str) -> Vec<String> {
     let size = hardware.disk.to_string();
-    let first = ["/bin/sh", "-c", FIRST_START, "sh", MODULES, agent, TEMPLATE, CHANGES, &size];
+    let first = ["/bin/sh", "-c", FIRST_START, "sh", INITIAL_MODULES, agent, TEMPLATE, CHANGES, &size];
     let kernel = ["-kernel", KERNEL, "-initrd", "/tmp/initramfs", "-append", PARAMETERS];
     let mut words: Vec<String> = first.map(str::to_owned).into();
     words.extend(machine(hardware, "share=on"));
@@ -58,8 +60,7 @@ fn machine(hardware: Hardware, sharing: &str) -> Vec<String> {
     let size = format!("{}M", hardware.memory >> 20);
     let processors = hardware.processors.to_string();
     let memory = format!("memory-backend-file,id=ram,size={size},mem-path={MEMORY},{sharing}");
-    let disk = format!("file,node-name=root,filename={DISK},read-only=on,locking=off");
-    let changes = format!("file,node-name=changes,filename={CHANGES},discard=unmap,locking=off");
+    let port = format!("virtserialport,chardev=agent,name={PORT}");
     let words = [
         &["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"][..],
         &[
@@ -73,14 +74,24 @@ fn machine(hardware: Hardware, sharing: &str) -> Vec<String> {
         &["-object", &memory, "-m", &size, "-smp", &processors, "-S"],
         &["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"],
         &["-device", "virtio-serial-pci", "-chardev", "socket,id=agent,fd=3"],
-        &["-device", "virtserialport,chardev=agent,name=testbed"],
+        &["-device", &port],
         &["-chardev", "socket,id=monitor,fd=4", "-mon", "monitor,mode=control"],
         &["-device", "virtio-rng-pci", "-device", "vmgenid,guid=auto"],
-        &["-blockdev", &disk, "-device", "virtio-blk-pci,drive=root"],
-        &["-blockdev", &changes, "-device", "virtio-blk-pci,drive=changes"],
         &["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"],
     ];
     let mut words: Vec<String> = words.concat().into_iter().map(str::to_owned).collect();
+    for (name, path, how) in [
+        (ROOT_DISK, ROOT, "read-only=on"),
+        (MODULES_DISK, MODULES, "read-only=on"),
+        (CHANGES_DISK, CHANGES, "discard=unmap"),
+    ] {
+        words.extend([
+            "-blockdev".to_owned(),
+            format!("file,node-name={name},filename={path},{how},locking=off"),
+            "-device".to_owned(),
+            format!("virtio-blk-pci,drive={name},serial={name}"),
+        ]);
+    }
     for number in 0..hardware.adapters {
         let mac = mac_text(adapter_mac(number));
         words.extend([

@@ -1,29 +1,11 @@
 use super::{ENV, Form, Key, Kind, TEXT, TEXTS, Table, key};
 
-/// What `needs` may name beside `module:NAME`, and what each means.
-pub(in crate::spec) const NEEDS: &[(&str, &str)] = &[
-    ("bonding", "links of kind bond"),
-    ("bridge", "links of kind bridge"),
-    ("dummy", "links of kind dummy"),
-    ("ifb", "links of kind ifb"),
-    ("ipvlan", "links of kind ipvlan"),
-    ("macvlan", "links of kind macvlan"),
-    ("netem", "the queueing discipline netem"),
-    ("nftables", "packet filters of nf_tables"),
-    ("tun", "tun and tap devices"),
-    ("veth", "links of kind veth"),
-    ("vlan", "VLANs: links of kind 802.1Q"),
-    ("vrf", "links of kind VRF"),
-    ("vxlan", "links of kind VXLAN"),
-    ("wireguard", "links of kind WireGuard"),
-];
-
 pub(super) const NEEDS_KEY: Key = key(
     "needs",
     TEXTS,
     "",
     "What the kernel must be able to do: `vlan`, `netem`, … (the list is under Needs), or `module:NAME`. Decides which \
-     kernel is chosen; a test is skipped where nothing can do it.",
+     kernel a machine gets; a test is skipped where the kernel of its machine cannot do it.",
 );
 
 const ADDRESS: Kind = Kind::Any(&[Kind::Text(Form::Address), Kind::List(&Kind::Text(Form::Address))]);

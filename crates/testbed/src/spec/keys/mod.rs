@@ -3,7 +3,6 @@
 mod machine;
 mod tables;
 
-pub(super) use machine::NEEDS;
 pub(super) use tables::TESTBED;
 
 /// A table of the file.

@@ -15,8 +15,8 @@ mod tests;
 pub(crate) use images::TAR_SUFFIXES;
 
 use super::files::Files;
-use super::keys::{NEEDS, TESTBED};
-use super::model::{Deadlines, Machine, Need, Testbed};
+use super::keys::TESTBED;
+use super::model::{ABILITIES, Deadlines, Machine, Need, Testbed};
 use super::name::{is_label, nearest, to_label};
 use super::problem::{Place, Problem, ProblemKind, Problems, listed, quoted};
 use super::raw::{Entry, Node};
@@ -40,7 +40,16 @@ pub(super) fn lower(root: &Node, files: &dyn Files, problems: &mut Problems) -> 
     let machines = drafts.into_iter().map(|draft| draft.machine);
     let machines = machines.map(|machine| with_image_env(machine, &images)).collect();
     let networks = networks.into_iter().map(|draft| draft.network).collect();
-    Testbed { name, folder: files.folder().to_owned(), images, networks, machines, tests, deadlines }
+    Testbed {
+        name,
+        folder: files.folder().to_owned(),
+        images,
+        networks,
+        machines,
+        tests,
+        deadlines,
+        kernels_are_decided: false,
+    }
 }
 
 /// Every machine made from an image has its variables, under its own.
@@ -204,27 +213,19 @@ impl Checker<'_> {
     fn needs(&mut self, section: &Section<'_>) -> Vec<Need> {
         let mut needs: Vec<Need> = Vec::new();
         for (text, place) in section.texts("needs") {
-            let module = text.strip_prefix("module:");
-            let known = match module {
-                Some(name) => {
-                    !name.is_empty()
-                        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
-                }
-                None => NEEDS.iter().any(|(name, _)| *name == text),
-            };
-            if !known {
+            let Some(need) = Need::parse(text) else {
                 let problem = Problem::error(
                     ProblemKind::UnknownName,
                     place,
                     format!("nothing is known of a need {}", quoted(text)),
                 );
-                let near = nearest(text, NEEDS.iter().map(|(name, _)| *name));
+                let near = nearest(text, ABILITIES.iter().map(|ability| ability.name));
                 self.report(problem.help(match near {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("write `module:NAME` for a kernel module, or one of {}", needs_list()),
                 }));
-            }
-            let need = Need(text.to_owned());
+                continue;
+            };
             if !needs.contains(&need) {
                 needs.push(need);
             }
@@ -249,5 +250,5 @@ impl Checker<'_> {
 }
 
 fn needs_list() -> String {
-    NEEDS.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    ABILITIES.iter().map(|ability| format!("`{}`", ability.name)).collect::<Vec<_>>().join(", ")
 }

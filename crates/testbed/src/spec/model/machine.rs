@@ -1,4 +1,5 @@
 use super::image::FileEntry;
+use super::need::Need;
 use crate::spec::address::{Mac, Subnet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -365,23 +366,6 @@ impl Limits {
     /// Processes and threads.
     pub fn pids(&self) -> Option<u32> {
         self.pids
-    }
-}
-
-/// Something that a kernel must be able to do: `vlan`, `netem`, `module:wireguard`, …
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Need(pub(in crate::spec) String);
-
-impl Need {
-    /// Its name in the file.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Need {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 

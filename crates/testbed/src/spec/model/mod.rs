@@ -5,14 +5,17 @@
 
 mod image;
 mod machine;
+mod need;
 mod network;
 mod test;
 
 pub use image::{Base, FileContent, FileEntry, Image, Step};
 pub use machine::{
-    Address, Control, Interface, Kernel, Limits, Machine, Mount, Need, Port, Ready, ReadyCondition, Right,
+    Address, Control, Interface, Kernel, Limits, Machine, Mount, Port, Ready, ReadyCondition, Right,
     RightAction, Route, Service,
 };
+pub(crate) use need::ABILITIES;
+pub use need::Need;
 pub use network::Network;
 pub use test::{Expect, Fresh, On, Program, Test};
 
@@ -29,6 +32,7 @@ pub struct Testbed {
     pub(super) machines: Vec<Machine>,
     pub(super) tests: Vec<Test>,
     pub(super) deadlines: Deadlines,
+    pub(super) kernels_are_decided: bool,
 }
 
 impl Testbed {
@@ -81,6 +85,21 @@ impl Testbed {
     /// The deadlines that hold where a machine or a test has none of its own.
     pub fn deadlines(&self) -> &Deadlines {
         &self.deadlines
+    }
+
+    /// Whether no machine's kernel is [`Kernel::Any`] because somebody has decided
+    /// ([`decide_kernels`](crate::plan::decide_kernels)).
+    pub(crate) fn has_decided_kernels(&self) -> bool {
+        self.kernels_are_decided
+    }
+
+    /// The same, with these kernels, in the order of the machines.
+    pub(crate) fn with_kernels(&self, kernels: impl IntoIterator<Item = Kernel>) -> Testbed {
+        let mut decided = Testbed { kernels_are_decided: true, ..self.clone() };
+        for (machine, kernel) in decided.machines.iter_mut().zip(kernels) {
+            machine.kernel = kernel;
+        }
+        decided
     }
 
     /// The content of `/etc/hosts` that all machines share.

@@ -1,4 +1,4 @@
-use super::machine::Need;
+use super::need::Need;
 use std::path::PathBuf;
 use std::time::Duration;
 

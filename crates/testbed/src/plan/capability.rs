@@ -1,27 +1,9 @@
 //! What the host's kernel can do, of what a testbed needs.
 
-use crate::plan::Host;
+use super::Host;
 use crate::spec::{Need, Testbed};
 use std::fs;
 use std::path::Path;
-
-/// What stands for a capability in a kernel: the module, and a symbol where it is built in.
-const KNOWN: &[(&str, &str, &str)] = &[
-    ("bonding", "bonding", "bond_setup"),
-    ("bridge", "bridge", "br_dev_setup"),
-    ("dummy", "dummy", "dummy_setup"),
-    ("ifb", "ifb", "ifb_setup"),
-    ("ipvlan", "ipvlan", "ipvlan_link_setup"),
-    ("macvlan", "macvlan", "macvlan_common_setup"),
-    ("netem", "sch_netem", "netem_enqueue"),
-    ("nftables", "nf_tables", "nft_do_chain"),
-    ("tun", "tun", "tun_chr_open"),
-    ("veth", "veth", "veth_setup"),
-    ("vlan", "8021q", "vlan_setup"),
-    ("vrf", "vrf", "vrf_setup"),
-    ("vxlan", "vxlan", "vxlan_setup"),
-    ("wireguard", "wireguard", "wg_setup"),
-];
 
 /// Looks at this host for what a testbed's machines and tests need. What nobody needs is not looked for.
 pub fn host_for(testbed: &Testbed) -> Host {
@@ -29,8 +11,8 @@ pub fn host_for(testbed: &Testbed) -> Host {
     let machines = testbed.machines().iter().flat_map(|machine| machine.needs());
     let tests = testbed.tests().iter().flat_map(|test| test.needs());
     let mut modules = Modules::new(&kernel);
-    let capabilities = machines.chain(tests).map(Need::as_str).filter(|need| modules.can(need));
-    let capabilities = capabilities.map(str::to_owned).collect();
+    let capabilities = machines.chain(tests).filter(|need| modules.can(need));
+    let capabilities = capabilities.map(|need| need.as_str().to_owned()).collect();
     Host { kernel, capabilities }
 }
 
@@ -46,14 +28,9 @@ impl Modules {
         Modules { folder: Path::new("/lib/modules").join(kernel), lists: None, symbols: None }
     }
 
-    fn can(&mut self, need: &str) -> bool {
-        match need.strip_prefix("module:") {
-            Some(module) => self.has_module(module),
-            None => KNOWN
-                .iter()
-                .find(|(name, ..)| *name == need)
-                .is_some_and(|(_, module, symbol)| self.has_module(module) || self.has_symbol(symbol)),
-        }
+    fn can(&mut self, need: &Need) -> bool {
+        self.has_module(need.module())
+            || need.ability().is_some_and(|ability| self.has_symbol(ability.symbol))
     }
 
     /// Loaded, built in, or there to be loaded. The kernel takes `-` and `_` for the same here.
@@ -98,8 +75,6 @@ mod tests {
 
     #[test]
     fn what_no_kernel_has() {
-        let mut modules = Modules::new("0.0.0");
-        assert!(!modules.can("module:no_such_module_of_ours"));
-        assert!(!modules.can("no-such-need"));
+        assert!(!Modules::new("0.0.0").has_module("no_such_module_of_ours"));
     }
 }
