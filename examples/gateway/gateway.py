@@ -3,6 +3,7 @@
 It is told what to do by a configuration, and makes the kernel do it:
 
     {
+        "vlans": {"guests": {"on": "servers", "id": 93}},
         "interfaces": {"inside": "10.0.91.1/24", "servers": "10.0.93.1/24"},
         "allow": [["inside", "servers"]],
         "blocked": [{"protocol": "tcp", "port": 23}],
@@ -23,6 +24,7 @@ MANAGEMENT = "eth0"
 
 class Gateway:
     def __init__(self, configuration):
+        self.vlans = configuration.get("vlans", {})
         self.interfaces = configuration.get("interfaces", {})
         self.allow = configuration.get("allow", [])
         self.blocked = configuration.get("blocked", [])
@@ -31,6 +33,10 @@ class Gateway:
 
     def apply(self):
         """Has the kernel do it, in place of whatever it did before."""
+        for name in vlans():
+            _run("ip", "link", "delete", name)
+        for name, vlan in self.vlans.items():
+            _run("ip", "link", "add", "link", vlan["on"], "name", name, "type", "vlan", "id", str(vlan["id"]))
         for name, address in self.interfaces.items():
             _run("ip", "address", "flush", "dev", name)
             _run("ip", "address", "add", address, "dev", name)
@@ -60,6 +66,12 @@ class Gateway:
             + _chain("input", "type filter hook input priority filter; policy drop", own)
             + ["}", ""]
         )
+
+
+def vlans():
+    """The names of all VLAN interfaces that there are."""
+    listed = subprocess.run(["ip", "-json", "link", "show", "type", "vlan"], stdout=subprocess.PIPE, check=True)
+    return [link["ifname"] for link in json.loads(listed.stdout or "[]") if link]
 
 
 def _chain(name, hook, rules):

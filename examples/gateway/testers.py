@@ -4,13 +4,21 @@ import subprocess
 
 
 class Tester:
-    """A tester on its wire, with an address there, and the gateway's for its way out."""
+    """A tester on its wire, or in a VLAN there, with an address, and the gateway's for its way out."""
 
-    def __init__(self, name, address, gateway):
+    def __init__(self, name, address, gateway, vlan=None):
         self.name = name
         self.address = address
-        self.run("ip", "address", "add", f"{address}/24", "dev", "wire")
+        self.interface = "wire" if vlan is None else f"wire.{vlan}"
+        if vlan is not None:
+            self.run("ip", "link", "add", "link", "wire", "name", self.interface, "type", "vlan", "id", str(vlan))
+            self.run("ip", "link", "set", self.interface, "up")
+        self.run("ip", "address", "add", f"{address}/24", "dev", self.interface)
         self.run("ip", "route", "replace", "default", "via", gateway)
+
+    def leave_vlan(self):
+        """Removes the interface in the VLAN, and with it the address and the routes."""
+        self.run("ip", "link", "delete", self.interface)
 
     def run(self, *program):
         """Runs a program there, which has to succeed."""

@@ -6,6 +6,7 @@
 //! second disk, which may hold what the machine has changed before.
 
 use super::line::Line;
+use super::run::CLIENT_FOLDER;
 use super::{agent, modules};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -14,7 +15,7 @@ use rustix::system::RebootCommand;
 use std::borrow::Cow;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use testbed_agent::guest::{CHANGES_DISK, MODULES_DISK, PORT, ROOT_DISK};
 use testbed_agent::launch::{Machine, Root, Upper};
 use testbed_agent::{Doing as _, Fault, FaultKind};
@@ -151,6 +152,14 @@ fn find_disk(name: &str) -> Result<String, Fault> {
     let found = disks.filter_map(io::Result::ok).find(is_it);
     let missing = || Fault::new(FaultKind::State, format!("find the disk `{name}`"));
     Ok(format!("/dev/{}", found.ok_or_else(missing)?.file_name().to_string_lossy()))
+}
+
+/// Puts the command that drives a testbed where programs look for it.
+pub(super) fn place_client() -> Result<(), Fault> {
+    let folder = Path::new("/").join(CLIENT_FOLDER);
+    fs::create_dir_all(&folder).doing_to("make the folder", folder.to_string_lossy())?;
+    let command = folder.join("testbed");
+    rustix::fs::symlinkat(OWN_PROGRAM, CWD, &command).doing_to("make the link", command.to_string_lossy())
 }
 
 /// Finds the port that leads to the keeper by its name (`Documentation/ABI/testing/sysfs-class-virtio…`).

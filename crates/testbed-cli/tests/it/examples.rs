@@ -18,3 +18,12 @@ fn the_gateways_tests_run_on_the_gateway() {
     assert_eq!(called.code, Some(0), "{called:?}");
     assert!(called.verdict().starts_with("8 passed in"), "{}", called.text());
 }
+
+/// On a host without 802.1Q, on kernels of their own.
+#[test]
+fn the_gateways_vlans_are_tested_on_any_host() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/gateway/vlans");
+    let called = Folder::empty().call(&["run", example.to_str().unwrap()]);
+    assert_eq!(called.code, Some(0), "{called:?}");
+    assert!(called.verdict().starts_with("3 passed in"), "{}", called.text());
+}

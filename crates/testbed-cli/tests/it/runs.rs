@@ -49,6 +49,34 @@ fn every_outcome_has_its_word_and_its_code() {
 }
 
 #[test]
+fn tests_on_kernels_of_their_own_are_skipped_by_what_these_lack() {
+    let folder = Folder::with(
+        "[images.debian]
+         base = 'debian:bookworm'
+         [machines.m]
+         image = 'debian'
+         kernel = 'own'
+         [[tests]]
+         name = 'has'
+         on = 'm'
+         run = 'test -e /sys/module/nlmon'
+         needs = ['module:nlmon']
+         fresh = 'run'
+         [[tests]]
+         name = 'lacks'
+         on = 'm'
+         run = 'true'
+         needs = ['module:no_such_module']
+         fresh = 'run'",
+    );
+    let called = folder.call(&["run"]);
+    assert_eq!(called.code, Some(0), "{called:?}");
+    let text = called.text();
+    assert_eq!((called.word("has").as_deref(), called.word("lacks").as_deref()), (Some("ok"), Some("skip")));
+    assert!(text.contains("m: load the module `no_such_module`: the kernel 6."), "{text}");
+}
+
+#[test]
 fn fresh_copies_do_not_see_each_other() {
     let mark = "on = 'm'\nrun = 'test ! -e /root/mark && echo x > /root/mark && hostname new && sleep 0.1'";
     let folder = one(&[&format!("name = 'a'\n{mark}"), &format!("name = 'b'\n{mark}")]);

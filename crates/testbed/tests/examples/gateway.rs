@@ -92,14 +92,19 @@ fn a_gateway_is_configured_and_its_neighbours_see_it() {
 
 #[test]
 fn every_method_of_the_tests_is_a_test_of_the_file() {
-    let testbed = Testbed::load(folder()).unwrap();
-    let source = std::fs::read_to_string(format!("{}/test_gateway.py", folder())).unwrap();
-    let written = source.lines().filter_map(|line| line.trim().strip_prefix("def test_")?.split('(').next());
-    let written: Vec<String> =
-        written.map(|name| format!("python3 -m unittest test_gateway.TestGateway.test_{name}")).collect();
-    let declared = testbed.tests().iter().map(|test| match test.program() {
-        Program::Shell(text) => text.clone(),
-        Program::File(file) => file.display().to_string(),
-    });
-    assert_eq!(declared.collect::<Vec<_>>(), written);
+    for (folder, class) in [("", "test_gateway.TestGateway"), ("vlans", "test_vlans.TestVlans")] {
+        let folder = format!("{}/{folder}", self::folder());
+        let testbed = Testbed::load(&folder).unwrap();
+        let file = class.split('.').next().unwrap();
+        let source = std::fs::read_to_string(format!("{folder}/{file}.py")).unwrap();
+        let written =
+            source.lines().filter_map(|line| line.trim().strip_prefix("def test_")?.split('(').next());
+        let written: Vec<String> =
+            written.map(|name| format!("python3 -m unittest {class}.test_{name}")).collect();
+        let declared = testbed.tests().iter().map(|test| match test.program() {
+            Program::Shell(text) => text.clone(),
+            Program::File(file) => file.display().to_string(),
+        });
+        assert_eq!(declared.collect::<Vec<_>>(), written);
+    }
 }

@@ -96,6 +96,7 @@ impl Agent<'_> {
         rustix::system::sethostname(machine.hostname.as_bytes()).doing("set the host name")?;
         network::configure_adapters(&machine)?;
         if machine.control && self.relay.is_none() {
+            guest::place_client()?;
             let relay = Relay::listen().doing("listen for programs")?;
             epoll::add(&self.poll, &relay.listener, Part::Control.token(), epoll::EventFlags::IN)
                 .doing("listen for programs")?;
