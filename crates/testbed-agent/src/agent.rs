@@ -50,6 +50,11 @@ pub enum Request {
         /// Folders may go, with their content.
         recursive: bool,
     },
+    /// Makes an empty file or folder with a name that nothing had, in `/tmp`, for root alone. Replies [`Reply::Entry`].
+    MakeTemporary {
+        /// A folder rather than a file.
+        folder: bool,
+    },
     /// Renames. Replies [`Reply::Done`].
     Rename {
         /// The old path.
@@ -119,6 +124,8 @@ pub struct Wake {
 pub struct Run {
     /// What to run.
     pub program: Program,
+    /// Text that the program is given as a file, by its last argument. The file is in memory, and gone with the program.
+    pub script: Option<String>,
     /// Variables beyond the machine's own.
     pub env: Vec<(String, String)>,
     /// Working folder; the user's home if none.
@@ -344,6 +351,13 @@ pub enum Tool {
     },
     /// Waits until a condition holds. Reports [`Report::Done`].
     Wait(Condition),
+    /// The usable addresses of the machine's interfaces that others can reach. Reports [`Report::Addresses`].
+    Addresses {
+        /// Those of this interface alone.
+        interface: Option<String>,
+        /// Wait until there is one of this kind.
+        wait: Option<Family>,
+    },
     /// Carries frames between a keeper (the output stream, a socket) and an agent that is reached by bytes alone (the
     /// input stream), both ways, until one of them closes. The agent rests at first. Reports [`Report::Done`].
     Carry,
@@ -377,6 +391,28 @@ pub enum Tool {
         /// The file to be made.
         to: String,
     },
+}
+
+/// A kind of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Family {
+    /// Either.
+    Any,
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+impl Family {
+    /// Whether an address is of this kind.
+    pub fn holds(self, address: IpAddr) -> bool {
+        match self {
+            Family::Any => true,
+            Family::Ipv4 => address.is_ipv4(),
+            Family::Ipv6 => address.is_ipv6(),
+        }
+    }
 }
 
 /// What can be waited for.
@@ -432,6 +468,8 @@ pub enum Condition {
 pub const MAX_CONNECTIONS: usize = 1024;
 /// The most payload bytes that a [`Report::Datagrams`] holds; the first datagram is always there.
 pub const MAX_DATAGRAM_BYTES: usize = 64 * 1024;
+/// The most addresses that a [`Report::Addresses`] lists.
+pub const MAX_ADDRESSES: usize = 1024;
 /// The most echo requests of a [`Tool::Ping`].
 pub const MAX_PINGS: u32 = 10_000;
 
@@ -501,6 +539,8 @@ pub enum Report {
         /// Packets the kernel dropped because nobody read fast enough.
         dropped: u64,
     },
+    /// Addresses, in the order of the interfaces' numbers, IPv4 first: the name of the interface, and the address.
+    Addresses(Vec<(String, IpAddr)>),
 }
 
 /// A router that answered.
@@ -596,6 +636,9 @@ impl Exit {
     }
 }
 
+/// Where [`Request::MakeTemporary`] makes files.
+pub const TEMPORARY: &str = "/tmp";
+
 /// An entry of a file system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
@@ -615,6 +658,13 @@ pub struct Entry {
     pub modified_ns: i64,
     /// Where a symbolic link points.
     pub target: Option<String>,
+}
+
+impl Entry {
+    /// The path of what [`Request::MakeTemporary`] made.
+    pub fn temporary_path(&self) -> String {
+        format!("{TEMPORARY}/{}", self.name)
+    }
 }
 
 /// What an entry is.

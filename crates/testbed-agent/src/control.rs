@@ -159,6 +159,52 @@ pub enum Ask {
         /// The machine.
         machine: String,
     },
+    /// Publishes a port of a machine on the host. Answers [`Answer::Port`]. Only for clients on the host.
+    OpenPort {
+        /// The machine.
+        machine: String,
+        /// Its port.
+        port: u16,
+        /// Where the host listens; port 0 for a free one.
+        host: SocketAddr,
+    },
+    /// Ends the publishing of a port. Answers [`Answer::Done`]. Only for clients on the host.
+    ClosePort {
+        /// Where the host listens.
+        host: SocketAddr,
+    },
+    /// The value of a machine's variable. Answers [`Answer::Variable`].
+    Variable {
+        /// The machine.
+        machine: String,
+        /// The variable.
+        key: String,
+        /// How long to wait until it is set.
+        wait_ms: u32,
+    },
+    /// Sets a machine's variable. Answers [`Answer::Done`].
+    SetVariable {
+        /// The machine.
+        machine: String,
+        /// The variable.
+        key: String,
+        /// Its value.
+        value: String,
+    },
+    /// Forgets a machine's variable. Answers [`Answer::Variable`] with the value that it had.
+    ForgetVariable {
+        /// The machine.
+        machine: String,
+        /// The variable.
+        key: String,
+    },
+    /// The variables of a machine, by key; as many as fit. Answers [`Answer::Variables`].
+    Variables {
+        /// The machine.
+        machine: String,
+        /// The last key of the previous page, or empty.
+        after: String,
+    },
     /// Ends the testbed. Answers [`Answer::Done`] when nothing of its machines is left.
     Down,
 }
@@ -183,6 +229,17 @@ pub enum Answer {
     Snapshots {
         /// As many as fit.
         snapshots: Vec<SnapshotStatus>,
+        /// There are more.
+        more: bool,
+    },
+    /// Where the host listens.
+    Port(SocketAddr),
+    /// The value of a variable; none if it is not set.
+    Variable(Option<String>),
+    /// Variables and their values.
+    Variables {
+        /// As many as fit.
+        variables: Vec<(String, String)>,
         /// There are more.
         more: bool,
     },

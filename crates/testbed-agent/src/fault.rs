@@ -128,6 +128,11 @@ impl Fault {
         self
     }
 
+    /// What was looked for is not there.
+    pub fn is_absence(&self) -> bool {
+        self.kind == FaultKind::NotFound || self.errno == Some(libc::ENOTDIR)
+    }
+
     /// Attaches the end of a log.
     #[must_use]
     pub fn log(mut self, log: impl Into<String>) -> Fault {

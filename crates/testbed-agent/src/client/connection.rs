@@ -265,8 +265,12 @@ impl Channel<'_> {
     }
 
     /// Waits for the end of something small that sends no data.
-    pub(super) fn end(mut self) -> Result<End, Fault> {
-        let until = Instant::now() + ANSWER;
+    pub(super) fn end(self) -> Result<End, Fault> {
+        self.end_by(Instant::now() + ANSWER)
+    }
+
+    /// As [`Channel::end`], until a time.
+    pub(super) fn end_by(mut self, until: Instant) -> Result<End, Fault> {
         loop {
             match self.next(None, None, Some(until))? {
                 Came::End(end) => return Ok(end),

@@ -3,9 +3,8 @@
 use super::connection::{ANSWER, Came, Channel, End};
 use super::run::tooling;
 use super::words::Place;
-use super::{Connection, status};
+use super::{Connection, files, status};
 use crate::agent::{EntryKind, Reply, Request, Source, Tool};
-use crate::control::Ask;
 use crate::copy::{pack, place_here, place_inside, unpack};
 use crate::fault::{Doing as _, Fault, FaultKind};
 use std::io::{self, Read, Write};
@@ -18,13 +17,7 @@ const STALLED: std::time::Duration = std::time::Duration::from_secs(60);
 /// Copies; the status that the call ends with.
 pub(super) fn copy(connection: &mut Connection, from: &Place, to: &Place) -> Result<u8, Fault> {
     if let (Some(machine), None) | (None, Some(machine)) = (&from.machine, &to.machine) {
-        match connection.request(machine, Request::Stat { path: "/".into() }) {
-            // One that has ended has files all the same.
-            Err(fault) if fault.kind == FaultKind::State => {
-                connection.ask(&Ask::Files { machine: machine.clone() })?.end()?.answer()?;
-            }
-            other => drop(other?),
-        }
+        files::reach(connection, machine)?;
     }
     match (&from.machine, &to.machine) {
         (None, Some(machine)) => copy_in(connection, &from.path, machine, &to.path),

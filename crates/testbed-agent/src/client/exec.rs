@@ -20,6 +20,7 @@ pub(super) fn exec(connection: &mut Connection, exec: &Exec, io: &Io<'_>) -> Res
     };
     let run = Run {
         program: Program::Argv(exec.argv.clone()),
+        script: exec.script.clone(),
         env: exec.env.clone(),
         cwd: exec.cwd.clone(),
         user: exec.user.clone(),

@@ -13,10 +13,13 @@
 //! `exec` ends as the program did, with 124 if its deadline had passed, or with 125 if it could not be run. It passes
 //! signals on; a capture ends by them as by its deadline.
 
+mod address;
 mod arguments;
 mod connection;
 mod copy;
 mod exec;
+mod files;
+mod json;
 mod probe;
 mod run;
 mod show;
@@ -24,11 +27,15 @@ mod signal;
 mod streams;
 mod table;
 mod terminal;
+mod variables;
 mod words;
 
+pub use address::Address;
 pub use connection::Connection;
+pub use files::{FileAct, Files};
 pub use run::{Io, names_of, run, signals};
 pub use show::plain;
+pub use variables::{VariableAct, Variables};
 pub use words::{Call, Capture, Exec, Host, Node, Parsed, Place, Probe, Wait, parse};
 
 /// A call that makes no sense.

@@ -2,9 +2,9 @@
 
 use super::streams::{Carried, Ends, Signals, carry, write_all};
 use super::words::{Call, Capture, Host, Node, Wait, millis};
-use super::{Connection, copy, exec, probe, show, status};
+use super::{Connection, address, copy, exec, files, probe, show, status, variables};
 use crate::agent::{Process, Program, Reply, Report, Request, Sink, Source, Tool, Tooling};
-use crate::control::{Answer, Ask};
+use crate::control::{Answer, Ask, MachineStatus};
 use crate::fault::{Doing as _, Fault, FaultKind};
 use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::fs::File;
@@ -100,6 +100,9 @@ pub fn run(connection: &mut Connection, call: &Call, io: &Io<'_>) -> Result<u8, 
         Call::Status => status_of(connection, io),
         Call::Exec(wanted) => exec::exec(connection, wanted, io),
         Call::Copy { from, to } => copy::copy(connection, from, to),
+        Call::Files(wanted) => files::run(connection, wanted, io),
+        Call::Variables(wanted) => variables::run(connection, wanted, io),
+        Call::Address(wanted) => address::run(connection, wanted, io),
         Call::Processes { machine } => processes(connection, machine, io),
         Call::Kill { machine, signal, pids } => {
             for pid in pids {
@@ -128,6 +131,12 @@ pub fn run(connection: &mut Connection, call: &Call, io: &Io<'_>) -> Result<u8, 
 }
 
 fn status_of(connection: &mut Connection, io: &Io<'_>) -> Result<u8, Fault> {
+    io.print(&show::machines(&machines(connection)?))?;
+    Ok(status::DONE)
+}
+
+/// All machines, and how they are.
+pub(super) fn machines(connection: &mut Connection) -> Result<Vec<MachineStatus>, Fault> {
     let mut machines = Vec::new();
     loop {
         let ask = Ask::Status { from: machines.len() as u32 };
@@ -137,8 +146,7 @@ fn status_of(connection: &mut Connection, io: &Io<'_>) -> Result<u8, Fault> {
         let more = page.more && !page.machines.is_empty();
         machines.extend(page.machines);
         if !more {
-            io.print(&show::machines(&machines))?;
-            return Ok(status::DONE);
+            return Ok(machines);
         }
     }
 }
@@ -219,7 +227,7 @@ pub(super) fn tooling(tool: Tool, input: Source, timeout: Option<Duration>) -> R
     let output = match &tool {
         Tool::Wait(crate::agent::Condition::Success { program: Program::Shell(_), .. }) => Sink::Null,
         Tool::Ping { .. } | Tool::Trace { .. } | Tool::Wait(_) | Tool::UdpSend { .. } => Sink::Null,
-        Tool::UdpListen { .. } | Tool::HttpServe { .. } => Sink::Null,
+        Tool::Addresses { .. } | Tool::UdpListen { .. } | Tool::HttpServe { .. } => Sink::Null,
         _ => Sink::Channel,
     };
     let deadline_ms = timeout.map(|timeout| u64::from(millis(timeout + GRACE)));

@@ -1,6 +1,6 @@
 //! What calls find out, as text. Machines' own words lose what would move a terminal's cursor.
 
-use crate::agent::{Condition, Hop, Process, Program};
+use crate::agent::{Condition, Entry, EntryKind, Hop, Process, Program};
 use crate::control::MachineStatus;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -40,6 +40,30 @@ pub(super) fn processes(processes: &[Process]) -> String {
         ]
     });
     table(["PID", "PARENT", "UID", "STATE", "MEMORY", "COMMAND"], rows)
+}
+
+pub(super) fn kind(kind: EntryKind) -> &'static str {
+    match kind {
+        EntryKind::File => "file",
+        EntryKind::Folder => "folder",
+        EntryKind::Link => "link",
+        EntryKind::Device => "device",
+        EntryKind::Pipe => "pipe",
+        EntryKind::Socket => "socket",
+    }
+}
+
+pub(super) fn entry(entry: &Entry) -> String {
+    let target = entry.target.as_ref().map_or(String::new(), |target| format!(" -> {}", plain(target)));
+    let row = [
+        kind(entry.kind).to_owned(),
+        format!("{:04o}", entry.mode),
+        format!("{}:{}", entry.uid, entry.gid),
+        entry.size.to_string(),
+        (entry.modified_ns / 1_000_000_000).to_string(),
+        plain(&entry.name) + &target,
+    ];
+    table(["KIND", "MODE", "OWNER", "SIZE", "MODIFIED", "NAME"], [row].into_iter())
 }
 
 /// Columns as wide as their longest entries.

@@ -58,6 +58,7 @@ impl Verb {
 }
 
 const TIMEOUT: Opt = Opt::value(None, "timeout", "DURATION", "end after so long");
+const FORMAT: Opt = Opt::value(None, "format", "FORMAT", "text or json [default: text]");
 const ECHO: Opt = Opt::flag(None, "echo", "send back what comes");
 
 const VERBS: &[Verb] = &[
@@ -73,6 +74,7 @@ const VERBS: &[Verb] = &[
                 Opt::value(Some('e'), "env", "NAME=VALUE", "set a variable (may be repeated)"),
                 Opt::flag(Some('t'), "terminal", "give it a terminal"),
                 Opt::flag(Some('n'), "no-input", "give it nothing to read"),
+                Opt::value(Some('s'), "script", "TEXT", "give it this text as a file, by its last argument"),
                 Opt::value(Some('u'), "user", "USER", "run as this user: `name`, `name:group` or numbers"),
                 Opt::value(Some('w'), "cwd", "FOLDER", "run in this folder; else in the user's home"),
                 Opt::value(None, "timeout", "DURATION", "kill it after so long; the status is 124 then"),
@@ -212,6 +214,64 @@ The status is 1 if it does not hold in time.",
     .more(LISTENING),
     Verb::new("net cut", "MACHINE [NETWORK]", "Takes a machine off its networks, or off one", &[]),
     Verb::new("net heal", "MACHINE [NETWORK]", "Undoes `net cut`", &[]),
+    Verb::new(
+        "file ls",
+        "MACHINE:PATH",
+        "Lists a folder of a machine, a name a line",
+        &[FORMAT],
+    ),
+    Verb::new("file stat", "MACHINE:PATH", "Shows what stands at a path of a machine", &[FORMAT])
+        .more("The status is 1 if nothing does."),
+    Verb::new(
+        "file exists",
+        "MACHINE:PATH",
+        "Ends with 0 if something stands at a path of a machine, and with 1 if not",
+        &[],
+    )
+    .more("At a path that ends with `/` stands a folder, or a link to one."),
+    Verb::new(
+        "file mkdir",
+        "MACHINE:PATH",
+        "Makes a folder on a machine",
+        &[Opt::flag(Some('p'), "parents", "make those above it, and accept one that exists")],
+    ),
+    Verb::new(
+        "file rm",
+        "MACHINE:PATH",
+        "Removes a file or an empty folder of a machine",
+        &[Opt::flag(Some('r'), "recursive", "a folder with all in it")],
+    ),
+    Verb::new("file mv", "MACHINE:PATH PATH", "Renames within a machine", &[]),
+    Verb::new(
+        "file temp",
+        "MACHINE",
+        "Makes an empty file on a machine, with a name that nothing had, and writes its path",
+        &[Opt::flag(None, "folder", "make a folder")],
+    ),
+    Verb::new(
+        "var get",
+        "MACHINE KEY",
+        "Writes a variable of a machine; the status is 1 if it is not set",
+        &[Opt::value(Some('W'), "wait", "DURATION", "wait until it is set")],
+    ),
+    Verb::new("var set", "MACHINE KEY VALUE", "Sets a variable of a machine", &[]).more(
+        "Variables are the machine's through all its starts, and part of no snapshot and no fork. Its own\n\
+         programs can use them if it has `control`.",
+    ),
+    Verb::new("var list", "MACHINE", "Lists the variables of a machine", &[FORMAT]),
+    Verb::new("var rm", "MACHINE KEY", "Forgets a variable of a machine; the status is 1 if it is not set", &[]),
+    Verb::new(
+        "address",
+        "MACHINE",
+        "Writes an address of a machine; the status is 1 if it has none",
+        &[
+            Opt::value(None, "network", "NETWORK", "on this network [default: the first it has one on]"),
+            Opt::flag(Some('4'), "ipv4", "an IPv4 address"),
+            Opt::flag(Some('6'), "ipv6", "an IPv6 address"),
+            Opt::value(Some('W'), "wait", "DURATION", "wait until there is one"),
+        ],
+    )
+    .more("It is what the machine has now, also what its programs have given it."),
     Verb::new("ps", "MACHINE", "Lists a machine's processes", &[]),
     Verb::new(
         "kill",
@@ -232,6 +292,7 @@ const HOST_ONLY: &[&str] = &[
     "up",
     "down",
     "ls",
+    "port",
     "shell",
     "logs",
     "ssh-config",

@@ -38,6 +38,7 @@ fn exec(machine: &str, argv: &[&str]) -> Exec {
     Exec {
         machine: machine.into(),
         argv: argv.iter().map(|word| (*word).to_owned()).collect(),
+        script: None,
         env: Vec::new(),
         cwd: None,
         user: None,

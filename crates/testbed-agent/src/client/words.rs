@@ -1,9 +1,12 @@
 //! The words of the command, and what a call means.
 
 use super::Wrong;
+use super::address::{self, Address};
 use super::arguments::{Arguments, number};
+use super::files::{self, Files};
 use super::signal::parse_signal;
 use super::table::{self, Found, Verb};
+use super::variables::{self, Variables};
 use crate::agent::{Condition, Program, Tool};
 use crate::filter::Filter;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -34,6 +37,12 @@ pub enum Call {
         /// To where.
         to: Place,
     },
+    /// Do something to files of a machine.
+    Files(Files),
+    /// Do something with variables of a machine.
+    Variables(Variables),
+    /// Tell an address of a machine.
+    Address(Address),
     /// List a machine's processes.
     Processes {
         /// The machine.
@@ -93,6 +102,8 @@ pub struct Exec {
     pub machine: String,
     /// The program and its arguments.
     pub argv: Vec<String>,
+    /// Text that it is given as a file, by its last argument.
+    pub script: Option<String>,
     /// Variables.
     pub env: Vec<(String, String)>,
     /// Working folder.
@@ -265,6 +276,7 @@ fn build(verb: &Verb, a: &mut Arguments) -> Result<Call, Wrong> {
         "status" => Call::Status,
         "exec" => Call::Exec(exec(a)?),
         "cp" => Call::Copy { from: place(a.next("SOURCE")?)?, to: place(a.next("TARGET")?)? },
+        "address" => Call::Address(address::parse(a)?),
         "ps" => Call::Processes { machine: a.next("MACHINE")? },
         "kill" => kill(a)?,
         "wait" => Call::Wait(wait(a)?),
@@ -274,11 +286,28 @@ fn build(verb: &Verb, a: &mut Arguments) -> Result<Call, Wrong> {
             Call::Link { machine: a.next("MACHINE")?, network: a.rest_one()?, cut }
         }
         "net capture" => Call::Capture(capture(a)?),
-        _ => {
+        other => {
+            if let Some(word) = other.strip_prefix("file ") {
+                return files::parse(word, a).map(Call::Files);
+            }
+            if let Some(word) = other.strip_prefix("var ") {
+                return variables::parse(word, a).map(Call::Variables);
+            }
             let (machine, timeout) = (a.next("MACHINE")?, a.duration("timeout")?);
             Call::Probe { machine, probe: probe(verb.name, a)?, timeout }
         }
     })
+}
+
+/// Whether `--format` asks for JSON.
+pub(super) fn is_json(a: &Arguments) -> Result<bool, Wrong> {
+    match a.one("format")? {
+        None | Some("text") => Ok(false),
+        Some("json") => Ok(true),
+        Some(other) => {
+            Err(Wrong::new(format!("`{other}` is no format")).hint("the formats are text and json"))
+        }
+    }
 }
 
 impl Arguments {
@@ -304,6 +333,7 @@ fn exec(a: &mut Arguments) -> Result<Exec, Wrong> {
     let exec = Exec {
         machine,
         argv,
+        script: a.one("script")?.map(str::to_owned),
         env: a.all("env").map(variable).collect::<Result<_, _>>()?,
         cwd: a.one("cwd")?.map(str::to_owned),
         user: a.one("user")?.map(str::to_owned),
@@ -324,7 +354,7 @@ fn exec(a: &mut Arguments) -> Result<Exec, Wrong> {
 }
 
 /// `MACHINE:PATH`, or a path here. A path here that has a colon in front of its first slash is written `./a:b`.
-fn place(text: String) -> Result<Place, Wrong> {
+pub(super) fn place(text: String) -> Result<Place, Wrong> {
     let machine = text.split_once(':').filter(|(machine, _)| !machine.contains('/'));
     let place = match machine {
         Some((machine, path)) => Place { machine: Some(machine.to_owned()), path: path.to_owned() },

@@ -362,6 +362,7 @@ impl Agent<'_> {
             Request::List { path, after } => files::list(&path, &after)?,
             Request::MakeDir { path, mode, parents } => files::make_dir(&path, mode, parents)?,
             Request::Remove { path, recursive } => files::remove(&path, recursive)?,
+            Request::MakeTemporary { folder } => files::make_temporary(folder)?,
             Request::Rename { from, to } => files::rename(&from, &to)?,
             Request::Put { path, mode, content } => files::put(&path, mode, &content)?,
             Request::EnterRoot => self.enter_root()?,

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use testbed_agent::Doing as _;
-use testbed_agent::agent::{Entry, EntryKind, Reply};
+use testbed_agent::agent::{Entry, EntryKind, Reply, TEMPORARY};
 use testbed_agent::frame::MAX_BODY;
 use testbed_agent::{Fault, FaultKind};
 
@@ -89,6 +89,32 @@ pub(super) fn make_dir(path: &str, mode: u32, parents: bool) -> Result<Reply, Fa
         .doing("make folder")
         .map_err(|f| f.at(path))?;
     Ok(Reply::Done)
+}
+
+/// So many names are tried: who has them all means harm.
+const TRIES: u32 = 16;
+
+pub(super) fn make_temporary(folder: bool) -> Result<Reply, Fault> {
+    for _ in 0..TRIES {
+        let path = format!("{TEMPORARY}/testbed-{:016x}", random()?);
+        let made = if folder {
+            fs::DirBuilder::new().mode(0o700).create(&path)
+        } else {
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map(drop)
+        };
+        match made {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            made => return made.doing_to("make", path.clone()).and_then(|()| stat(&path)),
+        }
+    }
+    Err(Fault::new(FaultKind::Exists, "make a file with a name that is free").at(TEMPORARY))
+}
+
+fn random() -> Result<u64, Fault> {
+    let mut bytes = [0; 8];
+    let length = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    // Up to 256 bytes come whole (getrandom(2)).
+    length.doing("make up a name").map(|_| u64::from_ne_bytes(bytes))
 }
 
 pub(super) fn remove(path: &str, recursive: bool) -> Result<Reply, Fault> {

@@ -1,10 +1,13 @@
 //! Programs and tools as processes of the machine.
 
 use crate::tools::{self, ToolIo};
-use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use rustix::fs::MemfdFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::collections::BTreeMap;
 use std::ffi::CString;
+use std::fs::File;
+use std::io::Write as _;
 use testbed_agent::Doing as _;
 use testbed_agent::agent::{ErrorSink, Program, Report, Run, Sink, Source, Stdio, Tool, Tooling};
 use testbed_agent::launch::Machine;
@@ -39,7 +42,12 @@ pub(super) fn start(machine: &Machine, run: &Run, handed: Vec<OwnedFd>) -> Resul
     let mut variables = environment(machine, &user, term);
     variables.extend(run.env.iter().cloned());
     let path = variables.get("PATH").map_or(PATH, String::as_str);
-    let (files, arguments) = resolve(&run.program, path)?;
+    let (files, mut arguments) = resolve(&run.program, path)?;
+    // The program inherits it; nothing else is started before it is closed here.
+    let script = run.script.as_deref().map(in_memory).transpose()?;
+    if let Some(script) = &script {
+        arguments.push(string(&format!("/proc/self/fd/{}", script.as_raw_fd()))?);
+    }
     let environment = strings(variables.iter().map(|(k, v)| format!("{k}={v}")))?;
     let folder = match run.cwd.as_ref().or(machine.workdir.as_ref()) {
         Some(cwd) => string(cwd)?,
@@ -74,6 +82,14 @@ pub(super) fn start(machine: &Machine, run: &Run, handed: Vec<OwnedFd>) -> Resul
         }
     })?;
     Ok(streams.ours)
+}
+
+/// A file that has this content and no name.
+fn in_memory(text: &str) -> Result<File, Fault> {
+    let file = rustix::fs::memfd_create(c"script", MemfdFlags::empty()).doing("make a file for a script")?;
+    let mut file = File::from(file);
+    file.write_all(text.as_bytes()).doing("write a script")?;
+    Ok(file)
 }
 
 /// What programs of a user find in their environment.

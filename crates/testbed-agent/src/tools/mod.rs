@@ -92,6 +92,7 @@ pub(crate) fn run(tool: &Tool, io: &mut ToolIo<'_>) -> Result<Report, Fault> {
             capture::run(interface.as_deref(), filter, *count, *snap, io)
         }
         Tool::Wait(condition) => wait::run(condition, io),
+        Tool::Addresses { interface, wait } => wait::until_addresses(interface.as_deref(), *wait, io),
         Tool::Carry => carry::run(io),
         Tool::SaveMemory { pid, mapped, to } => memory::save(*pid, mapped, to),
         Tool::LoadMemory { pid, mapped, from } => memory::load(*pid, mapped, from),

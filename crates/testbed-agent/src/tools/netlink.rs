@@ -5,7 +5,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use testbed_agent::{Fault, FaultKind};
 
@@ -21,6 +21,10 @@ const DUMP: u16 = 0x301;
 const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
 const ATTRIBUTE_ADDRESS: u16 = 1;
 const ATTRIBUTE_LOCAL: u16 = 2;
+/// `IFLA_IFNAME`
+const ATTRIBUTE_NAME: u16 = 3;
+/// `RT_SCOPE_UNIVERSE`
+const SCOPE_UNIVERSE: u8 = 0;
 /// `IFA_F_DADFAILED | IFA_F_TENTATIVE`
 const NOT_USABLE: u8 = 0x08 | 0x40;
 /// `IFA_F_OPTIMISTIC`: usable although still being checked.
@@ -62,43 +66,70 @@ impl AsFd for Changes {
 
 /// The address is on an interface that is up, and not being checked for duplicates.
 pub(crate) fn has_address(wanted: IpAddr) -> Result<bool, Fault> {
-    let mut up = HashSet::new();
+    Ok(addresses()?.iter().any(|held| held.address == wanted))
+}
+
+/// An address that an interface has.
+pub(crate) struct Held {
+    /// The interface's number.
+    pub(crate) index: u32,
+    /// The interface's name.
+    pub(crate) interface: String,
+    pub(crate) address: IpAddr,
+    /// Others than the machine's neighbours can be reached by it (rtnetlink(7): RT_SCOPE_UNIVERSE).
+    pub(crate) global: bool,
+}
+
+/// All addresses of interfaces that are up, but for those that are being checked for duplicates.
+pub(crate) fn addresses() -> Result<Vec<Held>, Fault> {
+    let mut up = HashMap::new();
     dump(GETLINK, |kind, body| {
-        // ifinfomsg: family, padding, type (u16), index (i32), flags (u32), …
+        // ifinfomsg: family, padding, type (u16), index (i32), flags, changes (u32)
         if kind == NEWLINK
             && let (Some(index), Some(flags)) = (word(body, 4), word(body, 8))
             && flags & INTERFACE_UP != 0
         {
-            up.insert(index);
+            let name = attribute(body.get(16..).unwrap_or(&[]), ATTRIBUTE_NAME).unwrap_or(&[]);
+            let name = name.split(|byte| *byte == 0).next().unwrap_or(&[]);
+            up.insert(index, String::from_utf8_lossy(name).into_owned());
         }
     })?;
-    let mut found = false;
+    let mut found = Vec::new();
     dump(GETADDR, |kind, body| {
         // ifaddrmsg: family, prefix length, flags, scope (u8 each), index (u32)
         if kind == NEWADDR
-            && let (Some(&flags), Some(index), Some(attributes)) = (body.get(2), word(body, 4), body.get(8..))
+            && let (Some(&flags), Some(&scope)) = (body.get(2), body.get(3))
+            && let (Some(index), Some(attributes)) = (word(body, 4), body.get(8..))
             && (flags & NOT_USABLE == 0 || flags & OPTIMISTIC != 0)
-            && up.contains(&index)
+            && let (Some(interface), Some(address)) = (up.get(&index), own_address(attributes))
         {
-            found |= own_address(attributes) == Some(wanted);
+            found.push(Held {
+                index,
+                interface: interface.clone(),
+                address,
+                global: scope == SCOPE_UNIVERSE,
+            });
         }
     })?;
     Ok(found)
 }
 
 /// `IFA_LOCAL`, or `IFA_ADDRESS` where it is the same.
-fn own_address(mut attributes: &[u8]) -> Option<IpAddr> {
-    let mut found = None;
+fn own_address(attributes: &[u8]) -> Option<IpAddr> {
+    let local = attribute(attributes, ATTRIBUTE_LOCAL);
+    local.or_else(|| attribute(attributes, ATTRIBUTE_ADDRESS)).and_then(ip)
+}
+
+/// The value of the first attribute of a kind.
+fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
     while let Some((length, kind)) = half(attributes, 0).zip(half(attributes, 2)) {
         let value = attributes.get(4..usize::from(length))?;
-        match kind {
-            ATTRIBUTE_LOCAL => return ip(value),
-            ATTRIBUTE_ADDRESS => found = ip(value),
-            _ => {}
+        if kind == wanted {
+            return Some(value);
         }
         attributes = attributes.get(usize::from(length).next_multiple_of(4)..).unwrap_or(&[]);
     }
-    found
+    None
 }
 
 fn ip(bytes: &[u8]) -> Option<IpAddr> {

@@ -5,7 +5,7 @@
 mod port;
 mod watch;
 
-use super::netlink::{Changes, has_address};
+use super::netlink::{Changes, addresses, has_address};
 use super::wake::{Woken, after, wait};
 use super::{Doing, ToolIo, interrupted, invalid};
 use rustix::event::PollFlags;
@@ -15,7 +15,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use testbed_agent::agent::{Condition, Program, Report};
+use testbed_agent::agent::{Condition, Family, MAX_ADDRESSES, Program, Report};
 use testbed_agent::{Fault, FaultKind};
 
 /// The first and the longest time between two looks at the listening ports.
@@ -33,6 +33,25 @@ pub(crate) fn run(condition: &Condition, io: &mut ToolIo<'_>) -> Result<Report, 
         Condition::Success { program, interval_ms } => until_success(program, *interval_ms, io)?,
     }
     Ok(Report::Done)
+}
+
+/// The machine's addresses; if it is to wait, once there is one of that kind.
+pub(crate) fn until_addresses(
+    interface: Option<&str>,
+    wanted: Option<Family>,
+    io: &ToolIo<'_>,
+) -> Result<Report, Fault> {
+    let mut found = Vec::new();
+    let mut look = || {
+        found = addresses()?;
+        found.retain(|held| held.global && !held.address.is_loopback());
+        found.retain(|held| interface.is_none_or(|wanted| wanted == held.interface));
+        Ok(wanted.is_none_or(|family| found.iter().any(|held| family.holds(held.address))))
+    };
+    until_network(io, &mut look)?;
+    found.sort_by_key(|held| (held.index, held.address.is_ipv6()));
+    found.truncate(MAX_ADDRESSES);
+    Ok(Report::Addresses(found.into_iter().map(|held| (held.interface, held.address)).collect()))
 }
 
 fn stopped() -> Fault {
@@ -67,7 +86,7 @@ fn until_exit(pid: u32, io: &ToolIo<'_>) -> Result<(), Fault> {
     }
 }
 
-fn until_network(io: &ToolIo<'_>, holds: impl Fn() -> Result<bool, Fault>) -> Result<(), Fault> {
+fn until_network(io: &ToolIo<'_>, mut holds: impl FnMut() -> Result<bool, Fault>) -> Result<(), Fault> {
     let changes = Changes::watch()?;
     while !holds()? {
         if wait(io.stop, [(changes.as_fd(), PollFlags::IN)], None)? == Woken::Stop {

@@ -13,6 +13,7 @@ mod ls;
 mod output;
 mod pause;
 mod plan;
+mod port;
 mod restart;
 mod run;
 mod shell;
@@ -47,6 +48,8 @@ pub(crate) enum Command {
     Status(status::Arguments),
     Shell(shell::Arguments),
     Logs(logs::Arguments),
+    #[command(subcommand)]
+    Port(port::Arguments),
     Stop(restart::Stop),
     Start(restart::Start),
     Restart(restart::Restart),
@@ -66,6 +69,15 @@ pub(crate) enum Command {
     /// Copy a file or folder to or from a machine: one of the two places is MACHINE:PATH.
     #[command(disable_help_flag = true)]
     Cp(words::Arguments),
+    /// List, look at, make, rename and remove files of a machine.
+    #[command(disable_help_flag = true)]
+    File(words::Arguments),
+    /// Read and set variables of a machine, by which it and its tests tell each other something.
+    #[command(disable_help_flag = true)]
+    Var(words::Arguments),
+    /// Show an address of a machine, as soon as it has one.
+    #[command(disable_help_flag = true)]
+    Address(words::Arguments),
     /// Wait until something holds on a machine: a port, a file, a line, a command, an end, an address, a route.
     #[command(disable_help_flag = true)]
     Wait(words::Arguments),
@@ -118,6 +130,7 @@ impl Command {
             Command::Status(arguments) => arguments.run(place),
             Command::Shell(arguments) => arguments.run(place),
             Command::Logs(arguments) => arguments.run(place),
+            Command::Port(arguments) => arguments.run(place),
             Command::Stop(arguments) => arguments.run(place),
             Command::Start(arguments) => arguments.run(place),
             Command::Restart(arguments) => arguments.run(place),
@@ -132,6 +145,9 @@ impl Command {
             Command::Completions(arguments) => arguments.run(),
             Command::Exec(arguments) => arguments.run("exec", place),
             Command::Cp(arguments) => arguments.run("cp", place),
+            Command::File(arguments) => arguments.run("file", place),
+            Command::Var(arguments) => arguments.run("var", place),
+            Command::Address(arguments) => arguments.run("address", place),
             Command::Wait(arguments) => arguments.run("wait", place),
             Command::Ps(arguments) => arguments.run("ps", place),
             Command::Kill(arguments) => arguments.run("kill", place),

@@ -74,6 +74,53 @@ fn links_are_cut_and_packets_are_captured() {
 }
 
 #[test]
+fn ports_are_published_while_it_runs() {
+    let up = Up::with(
+        "[machines.m]\nservices = { web = 'python3 -m http.server --bind 127.0.0.1 80' }\nready = { port = 80 }",
+    );
+    let added = up.call(&["port", "add", "m", "80"]);
+    let at: std::net::SocketAddr = added.text().trim().parse().unwrap();
+    assert!(added.code == Some(0) && at.ip().is_loopback(), "{added:?}");
+    let mut stream = std::net::TcpStream::connect(at).unwrap();
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).unwrap();
+    assert!(page.contains("200 OK"), "{page}");
+    let port = at.port().to_string();
+    let listed: serde_json::Value =
+        serde_json::from_slice(&up.call(&["port", "ls", "--format", "json"]).stdout).unwrap();
+    assert_eq!(listed, serde_json::json!([{ "machine": "m", "port": 80, "host": at.to_string() }]));
+    assert!(up.call(&["status"]).text().contains(&format!("80 at {at}")));
+    let taken = up.call(&["port", "add", "m", "80", "--at", &port]);
+    assert!(taken.code == Some(3) && taken.stderr.contains("port 0 takes a free one"), "{taken:?}");
+    assert_eq!(up.call(&["port", "rm", &port]).code, Some(0));
+    assert!(std::net::TcpStream::connect(at).is_err());
+    let gone = up.call(&["port", "rm", &at.to_string()]);
+    assert!(gone.code == Some(3) && gone.stderr.contains("none is published at all"), "{gone:?}");
+    for wrong in [&["port", "add", "m", "0"][..], &["port", "rm", "here"], &["port", "add", "m"]] {
+        assert_eq!(up.call(wrong).code, Some(2), "{wrong:?}");
+    }
+}
+
+#[test]
+fn variables_files_and_addresses_are_asked_for_on_the_host() {
+    let up = Up::with(&format!("{TWO}control = ['var:b']\n"));
+    assert_eq!(up.call(&["var", "set", "b", "question", "who?"]).code, Some(0));
+    let text = "testbed var set b answer $(testbed var get b question | tr w W)";
+    assert_eq!(up.call(&["exec", "b", "--", "sh", "-c", text]).code, Some(0));
+    assert_eq!(up.call(&["var", "get", "b", "answer", "--wait", "10s"]).text(), "Who?\n");
+    assert_eq!(up.call(&["restart", "--hard", "b"]).code, Some(0));
+    assert_eq!(up.call(&["var", "list", "b"]).text(), "answer=Who?\nquestion=who?\n");
+    assert_eq!(up.call(&["address", "a", "--wait", "10s"]).text(), "10.1.0.1\n");
+    let temporary = up.call(&["file", "temp", "a"]).text();
+    assert_eq!(up.call(&["file", "exists", &format!("a:{}", temporary.trim())]).code, Some(0));
+    assert_eq!(up.call(&["stop", "--hard", "a"]).code, Some(0));
+    let folder: serde_json::Value =
+        serde_json::from_slice(&up.call(&["file", "ls", "a:/", "--format", "json"]).stdout).unwrap();
+    assert!(folder.as_array().unwrap().iter().any(|entry| entry["name"] == "etc"), "{folder}");
+}
+
+#[test]
 fn waits_end_when_it_holds_or_in_time() {
     let up = Up::with(TWO);
     up.call(&["exec", "-d", "a", "--", "sh", "-c", "sleep 0.2; echo now here > /run/file; exec sleep 84.04"]);

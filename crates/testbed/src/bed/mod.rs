@@ -8,6 +8,7 @@ mod definition;
 mod files;
 mod images;
 mod lifecycle;
+mod ports;
 mod readiness;
 mod service;
 mod snapshot;
@@ -28,21 +29,21 @@ use crate::engine::link::lock;
 use crate::machine::Machine;
 use crate::net::recent::{Watched, Watcher};
 use crate::net::switch::Switch;
-use crate::net::{Published, uplink};
+use crate::net::uplink;
 use crate::spec;
 use rustix::fd::OwnedFd;
-use std::any::Any;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::ops::Index;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use testbed_agent::agent::Run;
 use testbed_agent::launch::{LinkMode, Order};
 use testbed_agent::{Fault, FaultKind};
 
 use lifecycle::Place;
+use ports::Ports;
 use service::Services;
 use snapshot::Snapshots;
 use watching::Watching;
@@ -95,12 +96,10 @@ struct Shared {
     options: Options,
     snapshots: Mutex<Snapshots>,
     services: Services,
-    ports: OnceLock<Vec<Published>>,
+    ports: Ports,
     watched: Vec<(String, Watched)>,
     /// Those that connect more than the kernel does, by the names of networks.
     switches: Mutex<HashMap<String, Switch>>,
-    /// What lives as long as the bed: published ports.
-    attachments: Mutex<Vec<Box<dyn Any + Send>>>,
 }
 
 impl Shared {
@@ -162,7 +161,7 @@ impl Bed {
         making.wait()?;
         let watched = watching.start();
         let shared = Shared {
-            ports: OnceLock::new(),
+            ports: Ports::default(),
             spec: Arc::clone(spec),
             engine: engine.clone(),
             fabric,
@@ -176,7 +175,6 @@ impl Bed {
             services: Services::default(),
             watched,
             switches: Mutex::default(),
-            attachments: Mutex::default(),
         };
         let bed = Bed { shared: Arc::new(shared) };
         for machine in bed.machines() {
@@ -191,12 +189,10 @@ impl Bed {
         for number in 0..bed.shared.machines.len() {
             bed.take_up_programs(number, &lock(&bed.shared.places[number]))?;
         }
-        let published = bed.publish_ports(|_, port| {
+        bed.publish_ports(|_, port| {
             let declared = port.host();
             if options.free_ports { SocketAddr::new(declared.ip(), 0) } else { declared }
         })?;
-        // This is the only place that sets it.
-        let _ = bed.shared.ports.set(published);
         Ok(bed)
     }
 
@@ -204,17 +200,12 @@ impl Bed {
     fn serve_programs(&self, machine: &Machine) {
         let rights = self.shared.spec.machine(machine.name()).map(spec::Machine::control);
         if let Some(rights) = rights.filter(|rights| **rights != spec::Control::None) {
-            machine.serve(Session::new(self.downgrade(), rights.clone(), None));
+            machine.serve(Session::of_machine(self.downgrade(), machine.name(), rights.clone()));
         }
     }
 
     pub(crate) fn downgrade(&self) -> WeakBed {
         WeakBed(Arc::downgrade(&self.shared))
-    }
-
-    /// The ports of machines that the host publishes, and where.
-    pub fn ports(&self) -> &[Published] {
-        self.shared.ports.get().map_or(&[], Vec::as_slice)
     }
 
     /// Makes it and waits until it is ready.
@@ -364,11 +355,6 @@ impl Bed {
         self.shared.engine.open(&Order::Capture { fabric, network: number })
     }
 
-    /// Has something live as long as the bed.
-    pub(crate) fn attach(&self, thing: Box<dyn Any + Send>) {
-        lock(&self.shared.attachments).push(thing);
-    }
-
     /// Kills all machines, and waits until nothing of them is left.
     ///
     /// # Errors
@@ -383,7 +369,7 @@ impl Bed {
         for place in &self.shared.places {
             lock(place).end_files(deadline)?;
         }
-        lock(&self.shared.attachments).clear();
+        self.shared.ports.clear();
         lock(&self.shared.switches).clear();
         Ok(())
     }

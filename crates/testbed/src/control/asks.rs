@@ -3,6 +3,7 @@
 use super::channel::Channel;
 use super::status;
 use crate::bed::{Bed, Ending};
+use crate::machine::Variables;
 use crate::net::capture;
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::io::Errno;
@@ -97,6 +98,27 @@ pub(super) fn carry_out(
             let nobody = || Fault::new(FaultKind::State, "fork a testbed that ends with its test");
             holder.ok_or_else(nobody)?.fork(&bed, &name, snapshot.as_deref()).map(done)
         }
+        Ask::OpenPort { machine, port, host } => {
+            bed.open_port(&machine, port, host).map(|published| Answer::Port(published.host))
+        }
+        Ask::ClosePort { host } => bed.close_port(host).map(done),
+        Ask::Variable { machine, key, wait_ms } => {
+            let wait = Duration::from_millis(wait_ms.into());
+            let variables = bed.find(&machine)?.variables();
+            drop(bed);
+            Ok(Answer::Variable(variable(&variables, &key, wait, channel)))
+        }
+        Ask::SetVariable { machine, key, value } => {
+            let machine = bed.find(&machine)?;
+            machine.variables().set(&key, &value).map(done).map_err(|fault| fault.on(machine.name()))
+        }
+        Ask::ForgetVariable { machine, key } => {
+            Ok(Answer::Variable(bed.find(&machine)?.variables().remove(&key)))
+        }
+        Ask::Variables { machine, after } => {
+            let (variables, more) = bed.find(&machine)?.variables().page(&after, ROOM);
+            Ok(Answer::Variables { variables, more })
+        }
         Ask::Down => match holder {
             Some(holder) => {
                 drop(bed);
@@ -106,6 +128,17 @@ pub(super) fn carry_out(
                 .hint("the copy of a test ends with its test")),
         },
     }
+}
+
+/// A variable's value, once it has one or the client wants no more of it.
+fn variable(variables: &Arc<Variables>, key: &str, wait: Duration, channel: &Arc<Channel>) -> Option<String> {
+    let stopped = Arc::new(AtomicBool::new(false));
+    let (its, sets) = (Arc::clone(variables), Arc::clone(&stopped));
+    channel.on_stop(move || {
+        sets.store(true, Ordering::Release);
+        its.wake();
+    });
+    variables.wait_unless(key, wait, &stopped)
 }
 
 fn texts(all: &[String]) -> Vec<&str> {

@@ -14,9 +14,11 @@ pub(super) fn check_request(rights: &Control, machine: &str, request: &Request) 
     let needed: &[RightAction] = match request {
         Request::Run(_) | Request::Processes { .. } | Request::Kill { .. } => &[Exec],
         Request::Stat { .. } | Request::List { .. } => &[Copy, Exec],
-        Request::MakeDir { .. } | Request::Remove { .. } | Request::Rename { .. } | Request::Put { .. } => {
-            &[Copy]
-        }
+        Request::MakeDir { .. }
+        | Request::MakeTemporary { .. }
+        | Request::Remove { .. }
+        | Request::Rename { .. }
+        | Request::Put { .. } => &[Copy],
         Request::Tool(tooling) => match tooling.tool {
             Tool::Read { .. } | Tool::Write { .. } | Tool::Pack { .. } | Tool::Unpack { .. } => &[Copy],
             Tool::Capture { .. } => &[Capture],
@@ -46,6 +48,7 @@ pub(super) fn is_about_files(request: &Request) -> bool {
         Request::Stat { .. }
         | Request::List { .. }
         | Request::MakeDir { .. }
+        | Request::MakeTemporary { .. }
         | Request::Remove { .. }
         | Request::Rename { .. }
         | Request::Put { .. } => true,
@@ -65,11 +68,11 @@ pub(super) fn is_about_files(request: &Request) -> bool {
     }
 }
 
-/// Whether the keeper may be asked this.
+/// Whether the keeper may be asked this, by the programs of the machine `own` or from the host.
 ///
 /// # Errors
 /// As for [`check_request`].
-pub(super) fn check_ask(rights: &Control, ask: &Ask) -> Result<(), Fault> {
+pub(super) fn check_ask(rights: &Control, own: Option<&str>, ask: &Ask) -> Result<(), Fault> {
     use RightAction as R;
     match ask {
         Ask::Status { .. } => Ok(()),
@@ -95,6 +98,24 @@ pub(super) fn check_ask(rights: &Control, ask: &Ask) -> Result<(), Fault> {
             targets.into_iter().try_for_each(|machine| check(rights, &[R::Snapshot], &[machine]))
         }
         Ask::DeleteSnapshot { .. } | Ask::Snapshots { .. } => check(rights, &[R::Snapshot], &["*"]),
+        // A machine's own are its own to read and write.
+        Ask::Variable { machine, .. }
+        | Ask::SetVariable { machine, .. }
+        | Ask::ForgetVariable { machine, .. }
+        | Ask::Variables { machine, .. }
+            if own == Some(machine) =>
+        {
+            Ok(())
+        }
+        Ask::Variable { machine, .. }
+        | Ask::SetVariable { machine, .. }
+        | Ask::ForgetVariable { machine, .. }
+        | Ask::Variables { machine, .. } => check(rights, &[R::Variables], &[machine]),
+        // What the host listens at is no part of a copy.
+        Ask::OpenPort { .. } | Ask::ClosePort { .. } if own.is_some() => {
+            Err(Fault::new(FaultKind::Denied, "publish a port of the host").hint("call it on the host"))
+        }
+        Ask::OpenPort { .. } | Ask::ClosePort { .. } => Ok(()),
         // Whoever may not is not given the means.
         Ask::Fork { .. } | Ask::Down => Ok(()),
     }
@@ -144,8 +165,15 @@ mod tests {
             snap: 0,
             deadline_ms: None,
         };
-        assert!(check_ask(&only, &capture("lan")).is_ok());
-        assert!(check_ask(&only, &Ask::Pause { machine: "tester-1".into() }).is_err());
-        assert!(check_ask(&only, &Ask::Status { from: 0 }).is_ok());
+        assert!(check_ask(&only, None, &capture("lan")).is_ok());
+        assert!(check_ask(&only, None, &Ask::Pause { machine: "tester-1".into() }).is_err());
+        assert!(check_ask(&only, None, &Ask::Status { from: 0 }).is_ok());
+        let variables = |machine: &str| Ask::Variables { machine: machine.into(), after: String::new() };
+        assert!(check_ask(&only, Some("gw"), &variables("gw")).is_ok());
+        assert!(check_ask(&only, Some("gw"), &variables("tester-1")).is_err());
+        let port = Ask::ClosePort { host: "127.0.0.1:1".parse().expect("an address") };
+        assert!(check_ask(&rights("true"), Some("gw"), &port).is_err());
+        assert!(check_ask(&rights("true"), None, &port).is_ok());
+        assert!(check_ask(&rights("['var:tester-*']"), Some("gw"), &variables("tester-1")).is_ok());
     }
 }

@@ -5,7 +5,6 @@ use super::session::Session;
 use crate::bed::Bed;
 use crate::engine::link::{Handler, Link, lock};
 use crate::engine::poller;
-use crate::spec::Control;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::fs::Mode;
@@ -51,8 +50,7 @@ impl Server {
         let thread = std::thread::Builder::new()
             .name("testbed-control".into())
             .spawn(move || {
-                let greet =
-                    |stream| its.admit(stream, Session::new(bed.clone(), Control::All, holder.clone()));
+                let greet = |stream| its.admit(stream, Session::of_host(bed.clone(), holder.clone()));
                 accept(&listener, &rung, &greet);
             })
             .doing("start a thread")?;

@@ -18,6 +18,8 @@ use testbed_agent::{Fault, FaultKind};
 /// The channels of a client, and what it may do.
 pub(crate) struct Session {
     bed: WeakBed,
+    /// The machine whose programs they are; none on the host.
+    own: Option<String>,
     rights: Control,
     /// Who holds the testbed, for clients that may ask for what only that one can do.
     holder: Option<Arc<dyn Holder>>,
@@ -38,8 +40,15 @@ enum Entry {
 }
 
 impl Session {
-    pub(crate) fn new(bed: WeakBed, rights: Control, holder: Option<Arc<dyn Holder>>) -> Arc<Session> {
-        Arc::new(Session { bed, rights, holder, open: Mutex::default() })
+    /// Of a client on the host.
+    pub(crate) fn of_host(bed: WeakBed, holder: Option<Arc<dyn Holder>>) -> Arc<Session> {
+        Arc::new(Session { bed, own: None, rights: Control::All, holder, open: Mutex::default() })
+    }
+
+    /// Of the programs of a machine.
+    pub(crate) fn of_machine(bed: WeakBed, machine: &str, rights: Control) -> Arc<Session> {
+        let own = Some(machine.to_owned());
+        Arc::new(Session { bed, own, rights, holder: None, open: Mutex::default() })
     }
 
     /// A frame of the client's that is no greeting.
@@ -129,7 +138,7 @@ impl Session {
 
     fn ask(self: &Arc<Session>, link: &Arc<Link>, number: u32, ask: Ask) -> Result<(), Fault> {
         let bed = self.bed()?;
-        rights::check_ask(&self.rights, &ask)?;
+        rights::check_ask(&self.rights, self.own.as_deref(), &ask)?;
         self.room()?;
         let channel = Arc::new(Channel::new(Arc::clone(link), number));
         self.insert(number, Entry::Own(Arc::clone(&channel)));

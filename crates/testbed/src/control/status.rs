@@ -36,7 +36,7 @@ pub(super) fn of(bed: &Bed, from: u32) -> Status {
 fn of_machine(bed: &Bed, machine: &Machine, services: &[bed::ServiceStatus]) -> MachineStatus {
     let name = machine.name();
     let interfaces = bed.spec().machine(name).map(spec::Machine::interfaces).unwrap_or_default();
-    let ports = bed.ports().iter().filter(|published| published.machine == name);
+    let ports = bed.ports().into_iter().filter(|published| published.machine == name);
     let services = services.iter().filter(|service| service.machine == name);
     let condition = machine.condition();
     MachineStatus {

@@ -81,7 +81,8 @@ impl Machine {
 impl<'a> Command<'a> {
     fn new(machine: &'a Machine, program: Program) -> Command<'a> {
         let stdio = Stdio::Apart { input: Source::Null, output: Sink::Handed, error: ErrorSink::Handed };
-        let run = Run { program, env: Vec::new(), cwd: None, user: None, stdio, deadline_ms: None };
+        let run =
+            Run { program, script: None, env: Vec::new(), cwd: None, user: None, stdio, deadline_ms: None };
         Command { machine, run, input: Vec::new(), deadline: None }
     }
 
@@ -89,6 +90,13 @@ impl<'a> Command<'a> {
     pub(crate) fn asked(machine: &'a Machine, run: Run) -> Command<'a> {
         let wanted = Command::new(machine, Program::Argv(Vec::new()));
         Command { run: Run { stdio: wanted.run.stdio.clone(), deadline_ms: None, ..run }, ..wanted }
+    }
+
+    /// Gives it this text as a file, by its last argument: for interpreters. The file is in memory, and gone with the
+    /// program.
+    pub fn script(mut self, text: impl Into<String>) -> Command<'a> {
+        self.run.script = Some(text.into());
+        self
     }
 
     /// Sets a variable.

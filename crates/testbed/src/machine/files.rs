@@ -85,6 +85,30 @@ impl Machine {
         self.ask(Request::Remove { path: path.into(), recursive: true }).map(|_| ())
     }
 
+    /// Whether something stands at a path: what a symbolic link is, and not what it leads to, unless the path ends with
+    /// `/`, which only folders do.
+    ///
+    /// # Errors
+    /// What keeps the machine from looking.
+    pub fn exists(&self, path: &str) -> Result<bool, Fault> {
+        match self.stat(path) {
+            Ok(_) => Ok(true),
+            Err(fault) if fault.is_absence() => Ok(false),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Makes an empty file, or folder, with a name that nothing had, for root alone; gives its path.
+    ///
+    /// # Errors
+    /// What the machine says.
+    pub fn make_temporary(&self, folder: bool) -> Result<String, Fault> {
+        match self.ask(Request::MakeTemporary { folder })? {
+            Reply::Entry(entry) => Ok(entry.temporary_path()),
+            other => Err(self.surprising(&other)),
+        }
+    }
+
     /// Renames.
     ///
     /// # Errors

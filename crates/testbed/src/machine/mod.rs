@@ -7,6 +7,7 @@ mod files;
 mod guest;
 mod log;
 mod upper;
+mod variables;
 mod wait;
 
 pub(crate) use guest::{Asleep, Birth, make_template, recipe};
@@ -17,6 +18,7 @@ pub use command::{Command, OUTPUT_KEPT, Output, Pipes, Running};
 pub use guest::Hardware;
 pub use log::Log;
 pub use testbed_agent::control::Condition;
+pub use variables::{MAX_KEY, MAX_VALUE, MAX_VARIABLES, Variables};
 
 use crate::control::session::Session;
 use crate::engine::link::{self, Event, Handler, Link, lock};
@@ -46,6 +48,7 @@ struct Shared {
     name: String,
     engine: Engine,
     core: RwLock<Arc<Core>>,
+    variables: Arc<Variables>,
 }
 
 /// A machine from one start to its end.
@@ -99,10 +102,14 @@ impl Life {
 }
 
 impl Machine {
+    fn new(engine: &Engine, name: &str, core: Arc<Core>) -> Machine {
+        let (name, engine, core) = (name.to_owned(), engine.clone(), RwLock::new(core));
+        Machine { shared: Arc::new(Shared { name, engine, core, variables: Arc::default() }) }
+    }
+
     /// Has a machine made, by its name in its testbed.
     pub(crate) fn make(engine: &Engine, name: &str, spec: launch::Machine) -> Result<Machine, Fault> {
-        let core = RwLock::new(Core::make(engine, name, spec, None)?);
-        Ok(Machine { shared: Arc::new(Shared { name: name.into(), engine: engine.clone(), core }) })
+        Ok(Machine::new(engine, name, Core::make(engine, name, spec, None)?))
     }
 
     /// Has a machine made on an upper layer that is there.
@@ -112,14 +119,12 @@ impl Machine {
         spec: launch::Machine,
         upper: Arc<Upper>,
     ) -> Result<Machine, Fault> {
-        let core = RwLock::new(Core::make(engine, name, spec, Some(upper))?);
-        Ok(Machine { shared: Arc::new(Shared { name: name.into(), engine: engine.clone(), core }) })
+        Ok(Machine::new(engine, name, Core::make(engine, name, spec, Some(upper))?))
     }
 
     /// Has a machine with a kernel of its own made.
     pub(crate) fn make_guest(engine: &Engine, name: &str, birth: Birth) -> Result<Machine, Fault> {
-        let core = RwLock::new(guest::make(engine, name, birth, None)?);
-        Ok(Machine { shared: Arc::new(Shared { name: name.into(), engine: engine.clone(), core }) })
+        Ok(Machine::new(engine, name, guest::make(engine, name, birth, None)?))
     }
 
     /// Has it made again after its end: on an upper layer that is there, or on a new one. What is asked of it from now
@@ -164,6 +169,11 @@ impl Machine {
         let core = self.core();
         // A machine is served once, before its first program.
         let _ = core.control.set((session, Arc::downgrade(&core.link)));
+    }
+
+    /// What it and those who test it leave for each other.
+    pub fn variables(&self) -> Arc<Variables> {
+        Arc::clone(&self.shared.variables)
     }
 
     /// What a kernel of its own has written to its console, and its hypervisor; none for a machine with the host's kernel.
@@ -216,7 +226,7 @@ impl Machine {
         let end = Instant::now() + deadline;
         let core = self.core();
         let mut state = lock(&core.life.state);
-        while !state.greeted {
+        while !state.greeted || state.ended.is_some() {
             if state.broken.is_some() || state.ended.is_some() || core.link.gone().is_some() {
                 drop(state);
                 let gone = || self.fault(FaultKind::Protocol, "start: process 1 has gone");

@@ -1,10 +1,10 @@
 //! Sentences: what a test says to a machine.
 
-use super::{Machine, Output};
+use super::{ANSWER, Machine, Output};
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
-use testbed_agent::agent::{Condition, Program, Tool};
+use testbed_agent::agent::{Condition, Family, Program, Report, Tool};
 use testbed_agent::{Fault, FaultKind};
 
 /// How long a command of [`Machine::succeed`] and [`Machine::fail`] may take.
@@ -123,6 +123,50 @@ impl Machine {
             &format!("it must have the address {address}"),
             deadline,
         )
+    }
+
+    /// The addresses that its interfaces have now, those of `lo` and those for the link alone left out: the name of the
+    /// interface, and the address. Also those that programs inside have given it.
+    ///
+    /// # Errors
+    /// What the machine says.
+    pub fn addresses(&self) -> Result<Vec<(String, IpAddr)>, Fault> {
+        self.find_addresses(None, None, ANSWER)
+    }
+
+    /// Waits until an interface, or any if none is named, has an address of this kind.
+    ///
+    /// # Errors
+    /// [`Unmet::Failed`] if none has within `deadline`.
+    pub fn wait_for_any_address(
+        &self,
+        interface: Option<&str>,
+        family: Family,
+        deadline: Duration,
+    ) -> Result<IpAddr, Unmet> {
+        let failed = || Unmet::Failed {
+            machine: self.name().into(),
+            what: format!("it must have an address within {} s", deadline.as_secs_f32()),
+            output: None,
+        };
+        match self.find_addresses(interface, Some(family), deadline) {
+            Ok(all) => all.into_iter().map(|its| its.1).find(|ip| family.holds(*ip)).ok_or_else(failed),
+            Err(fault) if fault.kind == FaultKind::Timeout => Err(failed()),
+            Err(fault) => Err(fault.into()),
+        }
+    }
+
+    fn find_addresses(
+        &self,
+        interface: Option<&str>,
+        wait: Option<Family>,
+        deadline: Duration,
+    ) -> Result<Vec<(String, IpAddr)>, Fault> {
+        let tool = Tool::Addresses { interface: interface.map(str::to_owned), wait };
+        match self.tool(tool, deadline)? {
+            Report::Addresses(all) => Ok(all),
+            other => Err(self.fault(FaultKind::Protocol, format!("understand the addresses {other:?}"))),
+        }
     }
 
     /// Waits for any condition that the agent knows.

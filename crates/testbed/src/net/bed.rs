@@ -71,28 +71,7 @@ impl Bed {
         Ok(switches)
     }
 
-    /// Publishes the ports of all machines on the host, for as long as the bed lasts, each at the address that
-    /// `place` chooses. Returns where each listens.
-    ///
-    /// # Errors
-    /// When an address is taken.
-    pub fn publish_ports(
-        &self,
-        place: impl Fn(&spec::Machine, &spec::Port) -> SocketAddr,
-    ) -> Result<Vec<Published>, Fault> {
-        let mut all = Vec::new();
-        for machine in self.spec().machines() {
-            for port in machine.ports() {
-                let forward = self.publish(machine.name(), port.machine(), place(machine, port))?;
-                let (machine, port) = (machine.name().to_owned(), port.machine());
-                all.push(Published { machine, port, host: forward.local_addr() });
-                self.attach(Box::new(forward));
-            }
-        }
-        Ok(all)
-    }
-
-    /// Publishes a port of a machine on the host.
+    /// Publishes a port of a machine on the host for as long as the [`Forward`] lives.
     ///
     /// # Errors
     /// When there is no such machine, or the address is taken.

@@ -170,7 +170,7 @@ fn logs_are_followed_and_programs_go_on_by_themselves() {
     let program = Program::Argv(vec!["/no/such/program".into()]);
     let (env, cwd, user, deadline_ms) = (Vec::new(), None, None, None);
     let Request::Run(Run { stdio, .. }) = shell("") else { unreachable!() };
-    let run = Run { program, env, cwd, user, stdio, deadline_ms };
+    let run = Run { program, script: None, env, cwd, user, stdio, deadline_ms };
     assert!(client.ask(&Ask::Start { machine: "a".into(), run }).is_err());
 }
 

@@ -45,7 +45,15 @@ impl Served {
 fn shell(text: &str) -> Request {
     let stdio = Stdio::Apart { input: Source::Channel, output: Sink::Channel, error: ErrorSink::Channel };
     let program = Program::Shell(text.into());
-    Request::Run(Run { program, env: Vec::new(), cwd: None, user: None, stdio, deadline_ms: None })
+    Request::Run(Run {
+        program,
+        script: None,
+        env: Vec::new(),
+        cwd: None,
+        user: None,
+        stdio,
+        deadline_ms: None,
+    })
 }
 
 fn eventually(what: &str, mut holds: impl FnMut() -> bool) {

@@ -31,6 +31,14 @@ fn a_list_of_rights_refuses_the_rest() {
         (3, "cp tester-1:/etc/hosts /root", "cp:tester-1"),
         (3, "net cut tester-1", "cut:tester-1"),
         (3, "connect tester-1 22", "connect:tester-1"),
+        (3, "file rm tester-1:/root", "cp:tester-1"),
+        (3, "file temp tester-1", "cp:tester-1"),
+        (3, "file stat other:/root", "cp:other"),
+        (3, "address other", "exec:other"),
+        (3, "var get tester-1 k", "var:tester-1"),
+        (3, "var set tester-1 k v", "var:tester-1"),
+        (3, "var list tester-1", "var:tester-1"),
+        (3, "var rm tester-1 k", "var:tester-1"),
     ] {
         let said = ends(&bed, code, &format!("testbed {refused} </dev/null"));
         assert!(
@@ -39,6 +47,8 @@ fn a_list_of_rights_refuses_the_rest() {
         );
     }
     bed["other"].fail("test -e /root/hosts").unwrap();
+    assert_eq!(ends(&bed, 0, "testbed var set driver own x && testbed var get driver own"), "x\n", "its own");
+    assert_eq!(ends(&bed, 2, "testbed port add driver 80").lines().last(), Some("hint: call it on the host"));
 }
 
 #[test]

@@ -64,6 +64,98 @@ fn files_go_both_ways() {
 }
 
 #[test]
+fn files_are_made_looked_at_and_removed() {
+    let bed = up(THREE);
+    let text = "set -e
+        testbed file mkdir one:/srv/d; testbed file mkdir -p one:/srv/d/e
+        echo text | testbed exec one -- sh -c 'cat >/srv/d/f; chmod 640 /srv/d/f; touch -d @1000 /srv/d/f; ln -s f /srv/d/l'
+        testbed file ls one:/srv/d
+        testbed file stat one:/srv/d/f --format json
+        testbed file stat one:/srv/d/l | tail -1 | sed 's/ [0-9]\\+  l/  l/'
+        testbed file mv one:/srv/d/f /srv/g
+        testbed exec one cat /srv/g
+        testbed file rm one:/srv/g
+        testbed file rm -r one:/srv/d
+        testbed file ls one:/srv";
+    let expected = "e\nf\nl\n\
+        {\"name\": \"f\", \"kind\": \"file\", \"mode\": \"0640\", \"uid\": 0, \"gid\": 0, \"size\": 5, \
+        \"modified_ns\": 1000000000000, \"target\": null}\n\
+        link  0777  0:0    1      l -> f\ntext\n";
+    assert_eq!(ends(&bed, 0, text), expected);
+    assert_eq!(ends(&bed, 0, "testbed file ls one:/srv --format json"), "[]\n");
+    assert_eq!(ends(&bed, 0, "testbed file exists one:/etc/; testbed file exists one:/etc"), "");
+    assert_eq!(ends(&bed, 1, "testbed file exists one:/etc/hosts/"), "", "no folder");
+    assert!(ends(&bed, 1, "testbed file stat one:/none").contains("one: look at /none"));
+    let temporary = ends(&bed, 0, "testbed file temp one");
+    assert_eq!(ends(&bed, 0, &format!("testbed exec one stat -c %a {temporary}")), "600\n");
+    let folder = ends(&bed, 0, "testbed file temp --folder one");
+    assert_eq!(ends(&bed, 0, &format!("testbed exec one stat -c %a {folder}")), "700\n");
+    assert!(ends(&bed, 3, "testbed file mkdir one:/etc").contains("make folder /etc"));
+    assert!(ends(&bed, 3, "testbed file rm one:/etc").contains("remove /etc"), "not without -r");
+    assert!(ends(&bed, 2, "testbed file ls /etc").contains("write MACHINE:PATH"));
+    assert!(ends(&bed, 2, "testbed file stat one:/etc --format xml").contains("text and json"));
+    // One that has ended has files all the same.
+    bed.stop("one", testbed::bed::Ending::Hard).unwrap();
+    ends(&bed, 0, "testbed file exists one:/etc/hosts && testbed file mkdir one:/srv/later");
+}
+
+#[test]
+fn variables_pass_between_machines_and_the_host() {
+    let bed = up(THREE);
+    ends(&bed, 0, "testbed var set driver ready 'yes, it is' && testbed var set one role server");
+    assert_eq!(bed["driver"].variables().get("ready").as_deref(), Some("yes, it is"));
+    bed["driver"].variables().set("answer", "a \"quoted\"\nline").unwrap();
+    assert_eq!(ends(&bed, 0, "testbed var get driver answer"), "a \"quoted\"\nline\n");
+    let text = "testbed var list driver --format json";
+    let expected = "{\n  \"answer\": \"a \\\"quoted\\\"\\u000aline\",\n  \"ready\": \"yes, it is\"\n}\n";
+    assert_eq!(ends(&bed, 0, text), expected);
+    assert_eq!(ends(&bed, 0, "testbed var list one"), "role=server\n");
+    assert_eq!(ends(&bed, 0, "testbed var list two"), "");
+    assert!(ends(&bed, 1, "testbed var get driver none").contains("driver: `none` is not set"));
+    assert!(ends(&bed, 1, "testbed var get driver none --wait 100ms").contains("within 0.1 s"));
+    ends(&bed, 0, "testbed var rm one role");
+    assert!(ends(&bed, 1, "testbed var rm one role").contains("one: `role` is not set"));
+    assert!(ends(&bed, 2, "testbed var set one 'two words' x").contains("a key has 1 to 128 bytes"));
+    assert!(ends(&bed, 3, "testbed var set three k x").contains("no machine `three`"));
+    let waiting = bed["driver"].shell("testbed var get one later --wait 20s");
+    let (mut waiting, _pipes) = waiting.spawn().unwrap();
+    waiting.pid().unwrap();
+    bed["one"].variables().set("later", "now").unwrap();
+    assert!(waiting.wait(Some(SOON)).unwrap().0.success());
+    // More than one answer holds.
+    for n in 0..20 {
+        bed["one"].variables().set(&format!("k{n:02}"), &"v".repeat(30_000)).unwrap();
+    }
+    assert_eq!(
+        ends(&bed, 0, "testbed var list one | wc -lc").split_whitespace().collect::<Vec<_>>(),
+        ["21", "600110"]
+    );
+}
+
+#[test]
+fn the_address_alone_is_told() {
+    let bed = up(THREE);
+    assert_eq!(ends(&bed, 0, "testbed address one"), "10.1.0.2\n");
+    assert_eq!(ends(&bed, 0, "testbed address one --network lan --wait 5s -4"), "10.1.0.2\n");
+    let none = ends(&bed, 1, "testbed address one -6 --wait 100ms --network lan");
+    assert!(none.contains("one: no IPv6 address on the network `lan` within 0.1 s"), "{none}");
+    ends(&bed, 0, "testbed exec one ip address add 2001:db8::7/64 dev eth0 nodad");
+    assert_eq!(ends(&bed, 0, "testbed address one --ipv6"), "2001:db8::7\n");
+    let lost = ends(&bed, 3, "testbed address one --network wan");
+    assert!(lost.contains("not on the network `wan`") && lost.contains("it is on: lan"), "{lost}");
+}
+
+#[test]
+fn a_script_is_given_to_its_interpreter() {
+    let bed = up(THREE);
+    let text = r#"testbed exec -n -s 'import sys; print("from", sys.argv[0][:14]); sys.exit(4)' one python3"#;
+    assert_eq!(ends(&bed, 4, text), "from /proc/self/fd/\n");
+    let pid = ends(&bed, 0, "testbed exec -d --script 'echo $$ >/root/pid; exec sleep 47.13' one sh");
+    ends(&bed, 0, "testbed wait one file /root/pid");
+    ends(&bed, 0, &format!("testbed wait one line /root/pid {pid}"));
+}
+
+#[test]
 fn conditions_wake_or_are_given_up() {
     let bed = up(THREE);
     ends(&bed, 0, "testbed wait one address 10.1.0.2 && testbed wait one route 10.1.0.1");

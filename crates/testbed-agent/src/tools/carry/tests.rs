@@ -113,7 +113,7 @@ fn an_agent_that_rests_hears_nothing_until_it_is_woken() {
 fn open(carried: &mut Carried, fds: [BorrowedFd<'_>; 3]) {
     let stdio = Stdio::Apart { input: Source::Handed, output: Sink::Handed, error: ErrorSink::Handed };
     let program = Program::Shell("cat".into());
-    let run = Run { program, env: Vec::new(), cwd: None, user: None, stdio, deadline_ms: None };
+    let run = Run { program, script: None, env: Vec::new(), cwd: None, user: None, stdio, deadline_ms: None };
     let open = Open { machine: String::new(), request: Request::Run(run) };
     let mut bytes = Vec::new();
     encode_message(&mut bytes, 1, Kind::Open, 3, &open).unwrap();

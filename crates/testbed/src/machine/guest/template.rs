@@ -57,7 +57,7 @@ fn start(jail: &Machine, mut hypervisor: Hypervisor, link: &Link, deadline: Dura
 fn warm_up(link: &Link, deadline: Duration) -> Result<(), Fault> {
     let stdio = Stdio::Apart { input: Source::Null, output: Sink::Null, error: ErrorSink::Null };
     let program = Program::Shell("/bin/true".into());
-    let run = Run { program, env: Vec::new(), cwd: None, user: None, stdio, deadline_ms: None };
+    let run = Run { program, script: None, env: Vec::new(), cwd: None, user: None, stdio, deadline_ms: None };
     ask(link, Request::Run(run), deadline).map(drop)
 }
 

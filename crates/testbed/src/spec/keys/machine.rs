@@ -113,7 +113,7 @@ pub(super) static MACHINE: Table = Table {
             Kind::Any(&[Kind::Bool, TEXTS]),
             "false",
             "Programs on it may drive this copy of the testbed: all of it, or only what the list names (`exec`, `cp`, \
-             `logs`, `connect`, `pause`, `restart`, `snapshot`, `cut`, `capture`), each with `:NAME` for some machines \
+             `logs`, `connect`, `pause`, `restart`, `snapshot`, `cut`, `capture`, `var`), each with `:NAME` for some machines \
              or networks only, in which `*` stands for any text.",
         ),
         key(

@@ -458,11 +458,13 @@ pub enum RightAction {
     Cut,
     /// Read the packets of a machine or a network.
     Capture,
+    /// Read and write the variables of other machines.
+    Variables,
 }
 
 impl RightAction {
     /// All, in the order of the documentation.
-    pub const ALL: [RightAction; 9] = [
+    pub const ALL: [RightAction; 10] = [
         RightAction::Exec,
         RightAction::Copy,
         RightAction::Logs,
@@ -472,6 +474,7 @@ impl RightAction {
         RightAction::Snapshot,
         RightAction::Cut,
         RightAction::Capture,
+        RightAction::Variables,
     ];
 
     /// Its name in the file.
@@ -486,6 +489,7 @@ impl RightAction {
             RightAction::Snapshot => "snapshot",
             RightAction::Cut => "cut",
             RightAction::Capture => "capture",
+            RightAction::Variables => "var",
         }
     }
 }
