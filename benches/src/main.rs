@@ -15,7 +15,8 @@ use std::process::ExitCode;
 /// What goes wrong here is told and ends the bench.
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-const USAGE: &str = "testbed-bench [--rounds N] [NAME…]: one five run copies thousand exec output traffic\n";
+const USAGE: &str =
+    "testbed-bench [--rounds N] [NAME…]: one five run copies thousand exec output traffic kernels\n";
 
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();

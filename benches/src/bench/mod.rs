@@ -2,6 +2,7 @@
 
 mod commands;
 mod copies;
+mod kernels;
 mod machines;
 mod thousand;
 mod traffic;
@@ -31,6 +32,7 @@ const ALL: &[Bench] = &[
     ("exec", 1000, commands::exec),
     ("output", 5, commands::output),
     ("traffic", 5, traffic::traffic),
+    ("kernels", 10, kernels::kernels),
 ];
 
 pub(crate) fn run(names: &[String], rounds: Option<usize>) -> Outcome<()> {

@@ -4,6 +4,7 @@
 //! byte, and answers with the nanoseconds that the round took.
 
 mod exec;
+mod kernel;
 mod link;
 mod machines;
 mod netns;
@@ -40,6 +41,7 @@ pub(crate) fn play(arguments: &[String]) -> Outcome<()> {
         }
         ["netns"] => serve(timed(netns::round)),
         ["traffic"] => serve(link::rounds()),
+        ["kernel", what, layers, ..] => serve(kernel::rounds(what, layers, &arguments[3..])?),
         ["agent"] => exec::serve(),
         ["receive-traffic"] => receive_traffic(),
         ["send-traffic", to] => {
