@@ -9,6 +9,7 @@ mod network;
 mod power;
 mod programs;
 mod snapshots;
+mod table;
 mod variables;
 
 use common::checked;
