@@ -79,7 +79,7 @@ fn round(words: &[String], count: usize, work: fn(&mut [Raw]) -> Outcome<()>) ->
     for (number, raw) in all.iter_mut().enumerate() {
         raw.go_on()?;
         raw.tell(0, Kind::Wake, &wake())?;
-        raw.open(1, Request::Become(Box::new(machine(number, words))))?;
+        raw.open(1, Request::Become { machine: Box::new(machine(number, words)), identity: None })?;
     }
     for raw in &mut all {
         raw.wait_for(1)?;

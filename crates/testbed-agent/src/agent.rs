@@ -81,7 +81,12 @@ pub enum Request {
     EnterRoot,
     /// Makes the machine the one that it is to be, before its first program and in its root. Only for agents behind a port;
     /// others were born as who they are. Replies [`Reply::Done`].
-    Become(Box<Machine>),
+    Become {
+        /// The machine.
+        machine: Box<Machine>,
+        /// What tells it from all others, if it starts for the first time.
+        identity: Option<Identity>,
+    },
     /// Loads modules of the machine's own kernel, by their names, each with those that it needs. Only for agents behind a
     /// port, in the machine's root. Replies [`Reply::Done`], or a fault of
     /// [`FaultKind::Unsupported`](crate::FaultKind::Unsupported) where the kernel has none of such a name.
@@ -105,6 +110,15 @@ pub enum Request {
         /// The signal's number.
         signal: i32,
     },
+}
+
+/// What a machine has in its files that no other machine of its image may have, where the image has such files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// For `/etc/machine-id` (machine-id(5)): 32 hexadecimal digits.
+    pub machine_id: String,
+    /// For sshd: an Ed25519 key in OpenSSH's form, and its public half. Keys of other kinds are removed.
+    pub host_key: (String, String),
 }
 
 /// What an agent hears that has rested ([`Request::Rest`]).

@@ -366,7 +366,7 @@ impl Agent<'_> {
             Request::Rename { from, to } => files::rename(&from, &to)?,
             Request::Put { path, mode, content } => files::put(&path, mode, &content)?,
             Request::EnterRoot => self.enter_root()?,
-            Request::Become(machine) => self.become_machine(*machine)?,
+            Request::Become { machine, identity } => self.become_machine(*machine, identity.as_ref())?,
             Request::Load { modules } => self.load(&modules)?,
             Request::Rest => {
                 self.rests = matches!(self.line, Line::Port(_));

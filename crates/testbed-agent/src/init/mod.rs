@@ -8,6 +8,7 @@ mod agent;
 mod control;
 mod files;
 mod guest;
+mod identity;
 mod line;
 mod modules;
 mod network;

@@ -5,7 +5,8 @@
 //! data frames instead; what these carry is moved from and to the descriptors, with credit for each channel as between
 //! an agent and its programs. A reply waits until all that came before it has been written.
 //!
-//! Nothing is sent to an agent that rests: it waits until the frame that wakes the agent has gone before it.
+//! Nothing is sent to an agent that rests: it waits until the frame that wakes the agent has gone before it. That one side
+//! breaks the rules ends the carrier, which says so to the keeper first.
 
 use super::{Doing, ToolIo, interrupted};
 use rustix::event::{PollFd, PollFlags};
@@ -13,7 +14,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::ErrorKind;
-use testbed_agent::agent::{ErrorSink, Open, Report, Request, Sink, Source, Stdio};
+use testbed_agent::agent::{ErrorSink, Open, Reply, Report, Request, Sink, Source, Stdio};
 use testbed_agent::frame::{
     Decoder, Frame, FrameError, Kind, MAX_DATA, Stream, WINDOW, encode, encode_data, encode_message,
 };
@@ -33,8 +34,19 @@ pub(super) fn run(io: &mut ToolIo<'_>) -> Result<Report, Fault> {
     let mut carrier = Carrier { held: Some(Vec::new()), ..Carrier::default() };
     let mut buffer = vec![0; MAX_DATA];
     loop {
-        if !carrier.turn(io, &mut buffer)? {
-            return Ok(Report::Done);
+        match carrier.turn(io, &mut buffer) {
+            Ok(true) => {}
+            Ok(false) => return Ok(Report::Done),
+            Err(fault) => {
+                // Behind all that came before it; who does not read it has gone.
+                let told = Reply::Failed(fault.clone());
+                let mut bytes = Vec::new();
+                if encode_message(&mut bytes, 0, Kind::Reply, 0, &told).is_ok() {
+                    carrier.to_keeper.extend(bytes);
+                    write_waiting(io.output, &mut carrier.to_keeper);
+                }
+                return Err(fault);
+            }
         }
     }
 }

@@ -19,7 +19,7 @@ mod wait;
 mod wake;
 
 #[cfg(test)]
-mod harness;
+pub(crate) mod harness;
 
 use rustix::fd::BorrowedFd;
 use std::fs::File;

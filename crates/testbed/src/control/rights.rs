@@ -28,7 +28,7 @@ pub(super) fn check_request(rights: &Control, machine: &str, request: &Request) 
             _ => &[Exec],
         },
         Request::EnterRoot
-        | Request::Become(_)
+        | Request::Become { .. }
         | Request::Load { .. }
         | Request::Rest
         | Request::TakeUp(_)
@@ -60,7 +60,7 @@ pub(super) fn is_about_files(request: &Request) -> bool {
         | Request::Processes { .. }
         | Request::Kill { .. }
         | Request::EnterRoot
-        | Request::Become(_)
+        | Request::Become { .. }
         | Request::Load { .. }
         | Request::Rest
         | Request::TakeUp(_)

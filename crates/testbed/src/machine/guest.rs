@@ -6,6 +6,7 @@
 
 mod hardware;
 mod hypervisor;
+mod identity;
 mod initramfs;
 mod monitor;
 mod qemu;
@@ -19,8 +20,6 @@ use crate::engine::Engine;
 use crate::engine::link::{Event, Handler, Link, lock};
 use hypervisor::{Hypervisor, State};
 use rustix::fd::OwnedFd;
-use std::fs::File;
-use std::io::Read as _;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -182,7 +181,8 @@ pub(super) fn make(
             // Kernel parameters may be theirs.
             replies.push(ask(Request::Load { modules })?);
         }
-        replies.push(ask(Request::Become(Box::new(machine)))?);
+        let identity = (state == State::Template).then(identity::fresh).transpose()?;
+        replies.push(ask(Request::Become { machine: Box::new(machine), identity })?);
     }
     let guest = Guest {
         jail: jail.clone(),
@@ -246,9 +246,7 @@ fn start(
 
 /// Tells an agent that rests what time it is.
 fn wake(link: &Link, is_copy: bool) -> Result<(), Fault> {
-    let mut seed = [0; 32];
-    let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut seed));
-    read.doing("get random numbers")?;
+    let seed = identity::random()?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     link.send(0, Kind::Wake, &Wake { now_ns: now.as_nanos() as i64, seed, is_copy }, Vec::new())
 }

@@ -1,6 +1,8 @@
 //! Machines with kernels of their own.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, also in what tests share")]
 
+mod clones;
+mod hostile;
 mod modules;
 mod states;
 

@@ -11,13 +11,16 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
-use testbed::bed::{Bed, HostOnly, Options};
+use testbed::bed::{Bed, Ending, HostOnly, Options, StoredImages};
+use testbed::image::Store;
 
 /// What makes a process of the test binary the keeper that is killed: `plain` or `pausing`.
 const KEEPER: &str = "TESTBED_TEST_KEEPER";
 /// How many runs; the bar is 300.
 const RUNS: &str = "TESTBED_KILL_RUNS";
 const MACHINES: usize = 5;
+/// Where root's images are.
+const STORE: &str = "/var/cache/testbed";
 
 /// The keeper: makes machines, each with a daemon that has left its session, and goes on pausing and resuming them, if
 /// it shall, until it is killed.
@@ -25,6 +28,9 @@ const MACHINES: usize = 5;
 #[ignore = "a process that tests start"]
 fn keeper() {
     let mode = std::env::var(KEEPER).unwrap();
+    if let "template" | "kernel" = &*mode {
+        return keep_kernels(mode == "template");
+    }
     let engine = testbed::host::engine().unwrap();
     tell(&format!("launcher {}", engine.launcher_pid()));
     let mark = mark_of(std::process::id());
@@ -47,6 +53,33 @@ fn keeper() {
         } else {
             assert!(machine.command(["true"]).status().unwrap().success());
         }
+    }
+}
+
+/// The keeper of a machine with a kernel of its own, which goes on copying it and going back until it is killed; or which is
+/// killed before what such machines start from is there.
+fn keep_kernels(anew: bool) {
+    tell("began");
+    // A disk of this size has no other.
+    let disk = if anew { format!("disk = \"{}M\"", 17 + std::process::id() % 1000) } else { String::new() };
+    let text = format!(
+        "[machines.m]\nimage = \"debian:bookworm\"\nkernel = \"own\"\nservices = {{ s = \"sleep 1000\" }}\n{disk}"
+    );
+    let engine = testbed::host::engine().unwrap();
+    tell(&format!("launcher {}", engine.launcher_pid()));
+    let store = Store::open(STORE).unwrap();
+    let options = testbed::image::Options::default();
+    let images = StoredImages { store: &store, engine: engine.clone(), options, progress: &|_| {} };
+    let bed = Bed::up(&engine, &checked(&text), &images, &Options::default()).unwrap();
+    for turn in 0.. {
+        let name = format!("s{turn}");
+        bed.snapshot(&name, &[]).unwrap();
+        tell("made");
+        let fork = bed.fork(Some(&name)).unwrap();
+        bed.rollback(&name, &[]).unwrap();
+        drop(fork);
+        bed.restart("m", Ending::Hard).unwrap();
+        bed.delete_snapshot(&name, true).unwrap();
     }
 }
 
@@ -237,6 +270,40 @@ fn nothing_outlives_a_killed_keeper() {
         at(0.9),
         at(1.0)
     );
+}
+
+#[test]
+fn nothing_outlives_a_killed_keeper_of_kernels() {
+    if !rustix::process::getuid().is_root() {
+        return host::missing("root");
+    }
+    // What all of them start from, unless they shall not.
+    let start = || {
+        let mut keeper = Keeper::start("kernel");
+        keeper.wait_for("made");
+        keeper
+    };
+    let before = HostState::look();
+    let runs: u64 = std::env::var(RUNS).map_or(6, |n| n.parse::<u64>().unwrap() / 3);
+    let mut dice = Dice(std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64 | 1);
+    for run in 0..runs {
+        let mut keeper = match run % 3 {
+            0 => start(),
+            1 => Keeper::start("kernel"),
+            _ => Keeper::start("template"),
+        };
+        if run % 3 > 0 {
+            keeper.wait_for("began");
+        }
+        std::thread::sleep(Duration::from_millis(dice.throw(2000)));
+        keeper.remember_namespaces();
+        kill_process(keeper.pid(), Signal::KILL).unwrap();
+        keeper.look_after(&before);
+    }
+    // What was there is as good as before.
+    let keeper = start();
+    kill_process(keeper.pid(), Signal::KILL).unwrap();
+    keeper.look_after(&before);
 }
 
 #[test]

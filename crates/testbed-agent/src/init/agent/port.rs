@@ -3,14 +3,15 @@
 use super::{Agent, Part};
 use crate::init::control::Relay;
 use crate::init::line::Line;
-use crate::init::{guest, modules, network};
+use crate::init::{guest, identity, modules, network};
 use rustix::event::{PollFd, PollFlags, Timespec, epoll};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use rustix::time::ClockId;
 use std::borrow::Cow;
 use std::io;
-use testbed_agent::agent::{Note, Reply, Wake};
+use std::path::Path;
+use testbed_agent::agent::{Identity, Note, Reply, Wake};
 use testbed_agent::frame::{Kind, Stream, WINDOW};
 use testbed_agent::launch::Machine;
 use testbed_agent::{Doing as _, Fault, FaultKind};
@@ -89,11 +90,18 @@ impl Agent<'_> {
     }
 
     /// Is another machine from now on: one that was born before it was known who it is.
-    pub(super) fn become_machine(&mut self, machine: Machine) -> Result<Reply, Fault> {
+    pub(super) fn become_machine(
+        &mut self,
+        machine: Machine,
+        identity: Option<&Identity>,
+    ) -> Result<Reply, Fault> {
         if matches!(self.line, Line::Socket(_)) || !self.machine.hostname.is_empty() {
             return Err(Fault::new(FaultKind::State, "become another machine"));
         }
         rustix::system::sethostname(machine.hostname.as_bytes()).doing("set the host name")?;
+        if let Some(identity) = identity {
+            identity::put(identity, Path::new("/"))?;
+        }
         network::configure_adapters(&machine)?;
         if machine.control && self.relay.is_none() {
             guest::place_client()?;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use testbed_agent::agent::{Exit, Program, Reply, Run};
+use testbed_agent::agent::{Exit, Program, Run};
 
 /// A carrier at work, with a keeper and an agent that do what a test has them do.
 struct Carried {
@@ -215,5 +215,13 @@ fn an_agent_that_breaks_the_rules_is_one_fault() {
         let _ = carried.agent.socket.write_all(&said);
         let fault = carried.thread.join().unwrap().unwrap_err();
         assert_eq!(fault.kind, FaultKind::Protocol, "{what}: {fault}");
+        let mut keeper = peer(carried.keeper);
+        let said = loop {
+            let frame = keeper.next();
+            if (frame.channel, frame.kind) == (0, Kind::Reply) {
+                break frame.message::<Reply>("reply").unwrap();
+            }
+        };
+        assert_eq!(said, Reply::Failed(fault), "{what}");
     }
 }

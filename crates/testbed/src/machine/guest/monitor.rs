@@ -149,3 +149,67 @@ impl Monitor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::os::unix::net::UnixStream;
+
+    /// A hypervisor that answers each line with the next of these, whatever it is told.
+    fn hypervisor(answers: &[&str]) -> (OwnedFd, std::thread::JoinHandle<Vec<String>>) {
+        let (ours, theirs) = fdpass::stream_pair().unwrap();
+        let answers: Vec<String> = answers.iter().map(|answer| (*answer).to_owned()).collect();
+        let mut socket = UnixStream::from(theirs);
+        let thread = std::thread::spawn(move || {
+            let mut lines = BufReader::new(socket.try_clone().unwrap()).lines();
+            socket.write_all(b"{\"QMP\": {}}\n").unwrap();
+            let mut heard = Vec::new();
+            for answer in answers {
+                heard.push(lines.next().unwrap().unwrap());
+                // Who has heard enough hangs up.
+                let _ = socket.write_all(answer.as_bytes());
+            }
+            heard
+        });
+        (ours, thread)
+    }
+
+    const DONE: &str = "{\"return\": {}}\n";
+
+    #[test]
+    fn events_come_between_and_are_waited_for() {
+        let migrated = |how: &str| format!(r#"{{"event":"MIGRATION","data":{{"status":"{how}"}}}}"#);
+        let other = "{\"event\": \"RESUME\"}\n".to_owned() + DONE;
+        let early = migrated("active") + "\n" + &migrated("completed") + "\n" + DONE;
+        let (socket, thread) = hypervisor(&[DONE, &other, &early]);
+        Monitor::open(socket).unwrap().load_devices("/devices").unwrap();
+        let heard = thread.join().unwrap();
+        assert!(heard[2].contains("migrate-incoming") && heard[2].contains("file:/devices"), "{heard:?}");
+
+        let late = DONE.to_owned() + &migrated("failed") + "\n";
+        let (socket, thread) = hypervisor(&[DONE, DONE, &late]);
+        let fault = Monitor::open(socket).unwrap().load_devices("/devices").unwrap_err();
+        assert_eq!((fault.kind, fault.path.as_deref()), (FaultKind::State, Some("/devices")));
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn whatever_it_says_is_one_fault() {
+        let endless = "x".repeat(LONGEST + 1);
+        let refusal = "{\"error\": {\"class\": \"GenericError\", \"desc\": \"not now\"}}\n";
+        for (said, kind, word) in [
+            (refusal, FaultKind::State, "not now"),
+            ("garbage\n", FaultKind::Protocol, "understand"),
+            (&endless, FaultKind::Protocol, "for ever"),
+            ("", FaultKind::State, "ended"),
+        ] {
+            let (socket, thread) = hypervisor(&[DONE, said]);
+            let mut monitor = Monitor::open(socket).unwrap();
+            let fault = monitor.execute("stop", json!({}), None).unwrap_err();
+            assert_eq!(fault.kind, kind, "{fault}");
+            assert!(fault.to_string().contains(word), "{fault}");
+            thread.join().unwrap();
+        }
+    }
+}
