@@ -13,7 +13,7 @@ pub fn host_for(testbed: &Testbed) -> Host {
     let mut modules = Modules::new(&kernel);
     let capabilities = machines.chain(tests).filter(|need| modules.can(need));
     let capabilities = capabilities.map(|need| need.as_str().to_owned()).collect();
-    Host { kernel, capabilities }
+    Host { kernel, capabilities, own_kernels: cfg!(target_arch = "x86_64") }
 }
 
 /// The modules of the running kernel; its lists are read when they are first asked for.

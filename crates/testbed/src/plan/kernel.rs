@@ -60,7 +60,7 @@ impl Choice {
     pub(super) fn new(machine: &Machine, testbed: &Testbed, host: &Host) -> Choice {
         let missing = host.lacks(machine.needs());
         let lacks = format!("the host's kernel {} has no {}", host.kernel, missing.join(", "));
-        let beyond = beyond_own_kernels(machine, testbed);
+        let beyond = beyond_own_kernels(machine, testbed, host);
         let obstacle = |why: String, hint: String| Obstacle { machine: machine.name().to_owned(), why, hint };
         let asked = "the file asks for it".to_owned();
         let (kernel, why, obstacle) = match machine.kernel() {
@@ -95,7 +95,15 @@ impl Choice {
 }
 
 /// What keeps a machine from having a kernel of its own, and what to do instead.
-fn beyond_own_kernels(machine: &Machine, testbed: &Testbed) -> Option<(&'static str, &'static str)> {
+fn beyond_own_kernels(
+    machine: &Machine,
+    testbed: &Testbed,
+    host: &Host,
+) -> Option<(&'static str, &'static str)> {
+    if !host.own_kernels {
+        let what = "machines have no kernels of their own on this kind of processor";
+        return Some((what, "use a host with x86-64"));
+    }
     if base_of(machine.image(), testbed) == Some(&Base::Host) {
         let other = "give the machine another image, for example `debian:bookworm`";
         return Some(("the host's root cannot run on a kernel of its own", other));

@@ -22,6 +22,8 @@ pub struct Host {
     pub kernel: String,
     /// What its kernel can do, by the names that `needs` uses: `vlan`, `netem`, `module:wireguard`.
     pub capabilities: BTreeSet<String>,
+    /// Machines can have kernels of their own.
+    pub own_kernels: bool,
 }
 
 impl Host {

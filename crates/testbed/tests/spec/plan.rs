@@ -11,6 +11,7 @@ fn host(capabilities: &[&str]) -> Host {
     Host {
         kernel: "6.18.0".into(),
         capabilities: capabilities.iter().map(|name| (*name).to_owned()).collect(),
+        own_kernels: true,
     }
 }
 
@@ -207,6 +208,12 @@ fn what_is_made_goes_by_the_kernels_that_were_chosen() {
     let fault = decide_kernels(&bed, &host(&[])).unwrap_err();
     assert_eq!((fault.kind, fault.machine.as_deref()), (FaultKind::Unsupported, Some("m")));
     assert!(fault.hint.is_some_and(|hint| hint.contains("another image")));
+
+    let bed = Arc::new(testbed("[machines.m]\nimage = \"debian:sid\"\nneeds = [\"vlan\"]"));
+    let fault = decide_kernels(&bed, &Host { own_kernels: false, ..host(&[]) }).unwrap_err();
+    let why = "make it here: the host's kernel 6.18.0 has no vlan, and machines have no kernels of their own on this \
+               kind of processor";
+    assert_eq!(fault.operation, why);
 }
 
 #[test]

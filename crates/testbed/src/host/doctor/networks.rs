@@ -46,7 +46,8 @@ pub(super) fn examine(prober: &Prober) -> Vec<Finding> {
         found.push(Finding::of(AREA, name, prober.attempt(probe), need, fact, effect));
     }
     let optional = |name: &str, probe: Probe| {
-        let effect = format!("tests with `needs = [\"{name}\"]` are skipped");
+        let effect =
+            format!("machines with `needs = [\"{name}\"]` have kernels of their own, tests are skipped");
         Finding::of(AREA, name, prober.attempt(probe), Need::Some, "there", &effect)
     };
     found.extend(LINKS.iter().map(|(name, kind)| optional(name, Probe::Link((*kind).to_owned()))));
