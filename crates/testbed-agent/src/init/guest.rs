@@ -2,8 +2,8 @@
 //!
 //! It loads the modules that are there, looks at its root's disk, and is the same agent as in any machine, behind a port
 //! of the hypervisor. So far all such machines are the same, and a template is taken of it. Who it is it hears there
-//! ([`Request::Become`](testbed_agent::agent::Request::Become)): then it changes over to its root, with all changes on a
-//! second disk, which may hold what the machine has changed before.
+//! ([`Request::Become`](testbed_agent::agent::Request::Become)), once it is in its root, with all changes on a second disk,
+//! which may hold what the machine has changed before ([`Request::EnterRoot`](testbed_agent::agent::Request::EnterRoot)).
 
 use super::line::Line;
 use super::run::CLIENT_FOLDER;
