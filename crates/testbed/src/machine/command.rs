@@ -389,12 +389,20 @@ impl Running {
             fds.extend(out.pipe.iter().chain(&err.pipe).map(|fd| PollFd::new(fd, PollFlags::IN)));
             fds.extend(self.wake.iter().map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)));
             fds.extend(stdin.iter().map(|fd| PollFd::new(fd, PollFlags::OUT)));
-            match poll(&mut fds, wait.as_ref()) {
-                Ok(0) => return Err(self.machine.fault(FaultKind::Timeout, "read a command's output")),
+            let polled = poll(&mut fds, wait.as_ref());
+            drop(fds);
+            match polled {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(e) => return Err(Fault::system("wait for output", &e.into())),
             }
-            drop(fds);
+            // Whatever comes meanwhile, and however often.
+            if end.is_some_and(|end| Instant::now() >= end) {
+                return Err(self.machine.fault(FaultKind::Timeout, "read a command's output"));
+            }
+            if let Some(wake) = &self.wake {
+                // It has no more to say than that something came, which is taken below.
+                let _ = rustix::io::read(wake, &mut [0; 8]);
+            }
             out.read()?;
             err.read()?;
             if let Some(fd) = &stdin {
