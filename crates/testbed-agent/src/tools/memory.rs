@@ -160,7 +160,31 @@ fn open(pid: u32, what: &str, writable: bool) -> Result<File, Fault> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::harness;
     use super::*;
+
+    #[test]
+    fn pages_that_differ_are_kept_at_their_places() {
+        let folder = harness::folder();
+        let page = testbed_sys::process::page_size() as usize;
+        let [memory, mapped, kept] = ["memory", "mapped", "kept"].map(|name| folder.path(name));
+        // More than one piece; a page of zeros that was none before is one that differs.
+        let mut before = vec![7_u8; PIECE + 4 * page];
+        std::fs::write(&mapped, &before).unwrap();
+        let changed = [1, PIECE / page + 2];
+        before[page..2 * page].fill(0);
+        before[PIECE + 2 * page + 5] = 9;
+        std::fs::write(&memory, &before).unwrap();
+        assert_eq!(compare(&memory, &mapped, &kept).unwrap(), Report::Bytes(2 * page as u64));
+        let bytes = std::fs::read(&kept).unwrap();
+        assert_eq!(bytes.len(), before.len());
+        for (number, (kept, now)) in bytes.chunks(page).zip(before.chunks(page)).enumerate() {
+            let expected = if changed.contains(&number) { now.to_vec() } else { vec![0; page] };
+            assert!(kept == expected, "page {number}");
+        }
+        let file = File::open(&kept).unwrap();
+        assert_eq!(rustix::fs::seek(&file, SeekFrom::Data(0)).unwrap(), page as u64);
+    }
 
     #[test]
     fn only_private_writable_mappings_of_the_file_count() {

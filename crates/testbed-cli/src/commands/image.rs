@@ -97,7 +97,7 @@ impl Arguments {
             Arguments::Prune { unused_for, most, output } => {
                 let all = unused_for.is_none() && most.is_none();
                 let unused_for = if all { Some(Duration::ZERO) } else { unused_for };
-                let gone = store()?.collect(&Collect { unused_for, most_bytes: most })?;
+                let gone = store()?.collect(&Collect { unused_for, most_bytes: most, step: None })?;
                 output.write(&gone, || {
                     let bytes = gone.iter().map(|layer| layer.size).sum();
                     format!("{} layers with {} have gone\n", gone.len(), size(bytes))

@@ -75,7 +75,7 @@ pub(super) fn wait(
 }
 
 /// How long a machine may take until its agent answers.
-fn start_deadline(shared: &Shared, machine: &spec::Machine) -> Duration {
+pub(super) fn start_deadline(shared: &Shared, machine: &spec::Machine) -> Duration {
     let start = shared.spec.deadlines().start();
     if machine.kernel() == spec::Kernel::Own { start.max(BOOT) } else { start }
 }

@@ -186,8 +186,14 @@ impl Bed {
     fn take_past(&self, numbers: &[usize]) -> Result<BTreeMap<usize, Past>, Fault> {
         let mut places = self.lock_places(numbers);
         let machines = || numbers.iter().map(|number| &self.shared.machines[*number]);
-        for machine in machines().filter(|machine| machine.condition() == Condition::Created) {
-            machine.wait_started(self.shared.spec.deadlines().start())?;
+        for number in numbers {
+            let machine = &self.shared.machines[*number];
+            if machine.condition() == Condition::Created {
+                machine.wait_started(readiness::start_deadline(
+                    &self.shared,
+                    &self.shared.spec.machines()[*number],
+                ))?;
+            }
         }
         let mut standing = Standing::default();
         for machine in machines().filter(|machine| machine.condition() == Condition::Running) {

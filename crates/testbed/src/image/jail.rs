@@ -5,15 +5,20 @@ use super::build::{Builder, Job};
 use super::key::Inputs;
 use super::layering::Layering;
 use super::resolve::{Options, Progress, Resolved, inherit_root, words};
-use super::store::Store;
+use super::store::{Collect, Store};
 use crate::engine::AGENT;
 use crate::machine::{Hardware, recipe};
 use crate::spec::{self, FixedFiles, Testbed};
+use std::time::Duration;
 use testbed_agent::{Fault, FaultKind};
 
 /// The image of the hypervisor and the kernel.
 const KERNEL: &str = include_str!("kernel.toml");
 const IMAGE: &str = "own-kernel";
+/// What is done for a template.
+const TEMPLATE: &str = "start a kernel";
+/// Templates that nobody has used for so long go when another one comes.
+const STALE: Duration = Duration::from_secs(24 * 60 * 60);
 /// What makes a disk; a part of keys.
 const DISK: &str = include_str!("disk.sh");
 
@@ -78,10 +83,17 @@ impl Store {
         let hardware = Hardware::of(machine);
         let mut inputs = Inputs::of("template", jail.guard.top().map(|meta| &meta.key));
         inputs.add(AGENT).add(recipe(hardware));
-        layering.layer(inputs.key(), "start a kernel", &mut jail, &mut |folder, below, _| {
+        let mut is_new = false;
+        layering.layer(inputs.key(), TEMPLATE, &mut jail, &mut |folder, below, _| {
+            is_new = true;
             inherit_root(&folder.join("upper"), below)?;
             builder.boot(&below.guard.paths(), folder, hardware, options.deadline())
         })?;
+        if is_new {
+            // Each version of this program has others, which are large and soon made.
+            let stale = Collect { unused_for: Some(STALE), step: Some(TEMPLATE), ..Collect::default() };
+            self.collect(&stale)?;
+        }
         let layers = jail.guard.paths();
         Ok(Resolved { layers, env: root.env, workdir: root.workdir, user: root.user, ..jail })
     }

@@ -158,7 +158,7 @@ impl Store {
                 }
                 _ => {
                     // Layers can be built again, but for those of imported images, which stay.
-                    self.collect(&Collect { unused_for: Some(Duration::ZERO), most_bytes: None })?;
+                    self.collect(&Collect { unused_for: Some(Duration::ZERO), ..Collect::default() })?;
                     self.write_format(&path)
                 }
             },
@@ -421,8 +421,9 @@ impl Store {
             };
             let due = |layer: &&&Listed| {
                 let unused = now.duration_since(layer.used).unwrap_or_default();
-                what.unused_for.is_some_and(|limit| unused >= limit)
-                    || what.most_bytes.is_some_and(|most| bytes > most)
+                let is_due = what.unused_for.is_some_and(|limit| unused >= limit)
+                    || what.most_bytes.is_some_and(|most| bytes > most);
+                is_due && what.step.is_none_or(|step| layer.meta.step == step)
             };
             let Some(position) = order.iter().position(|layer| free(&layer) && due(&layer)) else { break };
             let layer = order.remove(position);
@@ -467,6 +468,8 @@ pub struct Collect {
     pub unused_for: Option<Duration>,
     /// As much as keeps the store from holding more than so many bytes.
     pub most_bytes: Option<u64>,
+    /// Only layers that this was done for ([`Meta::step`]).
+    pub step: Option<&'static str>,
 }
 
 /// A layer and all that stand on it.

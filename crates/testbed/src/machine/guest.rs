@@ -120,7 +120,12 @@ impl Guest {
             let what = "take a snapshot of a machine whose agent does not answer";
             return Err(Fault::new(FaultKind::State, what));
         }
-        self.hypervisor()?.save(&self.jail)?;
+        let saved = self.hypervisor()?.save(&self.jail);
+        if saved.is_err() {
+            // What there is of it would only take room.
+            let _ = self.forget();
+        }
+        saved?;
         Ok(Asleep { next_channel: link.next_channel() })
     }
 

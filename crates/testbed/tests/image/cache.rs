@@ -10,7 +10,7 @@ use testbed_agent::agent::Exit;
 
 const TWO: &str = "[images.i]\nbase = \"host\"\nrun = [\"one\", \"two\"]\n";
 const ONE: &str = "[images.i]\nbase = \"host\"\nrun = [\"one\"]\n";
-const ALL: Collect = Collect { unused_for: Some(Duration::ZERO), most_bytes: None };
+const ALL: Collect = Collect { unused_for: Some(Duration::ZERO), most_bytes: None, step: None };
 
 #[test]
 fn threads_that_want_one_layer_build_it_once() {
@@ -197,10 +197,12 @@ fn collecting_by_size_takes_what_was_unused_longest() {
     }
     drop(resolve(&store, folder.path(), ONE, &Counting::new()).unwrap());
     let sizes: u64 = store.list().unwrap().iter().map(|layer| layer.meta.size).sum();
-    let gone = store.collect(&Collect { unused_for: None, most_bytes: Some(sizes - 1) }).unwrap();
+    let gone = store.collect(&Collect { most_bytes: Some(sizes - 1), ..Collect::default() }).unwrap();
     assert_eq!(gone.iter().map(|meta| meta.step.as_str()).collect::<Vec<_>>(), ["run two"]);
     let hour = Some(Duration::from_secs(3600));
-    assert_eq!(store.collect(&Collect { unused_for: hour, most_bytes: None }).unwrap(), []);
+    assert_eq!(store.collect(&Collect { unused_for: hour, ..Collect::default() }).unwrap(), []);
+    let gone = store.collect(&Collect { step: Some("run three"), ..ALL }).unwrap();
+    assert_eq!(gone.iter().map(|meta| meta.step.as_str()).collect::<Vec<_>>(), ["run three"]);
 }
 
 #[test]

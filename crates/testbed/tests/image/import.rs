@@ -11,7 +11,7 @@ use tar::EntryType;
 use testbed::image::{Collect, Imported, Resolved, Source, Store};
 use testbed::{Fault, FaultKind};
 
-const ALL: Collect = Collect { unused_for: Some(Duration::ZERO), most_bytes: None };
+const ALL: Collect = Collect { unused_for: Some(Duration::ZERO), most_bytes: None, step: None };
 
 fn store(folder: &Folder) -> Store {
     Store::open(folder.path().join("s")).unwrap()
@@ -302,7 +302,7 @@ fn a_name_keeps_its_layers_until_it_is_given_anew_or_removed() {
     let store = store(&folder);
     let first = stream(&store, "i", root("first").as_slice()).unwrap();
     assert_eq!(store.collect(&ALL).unwrap(), []);
-    assert_eq!(store.collect(&Collect { unused_for: None, most_bytes: Some(0) }).unwrap(), []);
+    assert_eq!(store.collect(&Collect { most_bytes: Some(0), ..Collect::default() }).unwrap(), []);
     let fault = store.remove(&first.layers[0]).unwrap_err();
     assert!(fault.kind == FaultKind::State && fault.operation.contains("image `i`"), "{fault:?}");
 

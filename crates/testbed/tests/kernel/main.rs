@@ -144,6 +144,14 @@ fn it_is_on_networks_with_all_others() {
     assert!(seen("10.0.0.2", "10.0.0.3") >= 6, "{:?}", watched.last());
 
     let vm = &bed["vm-1"];
+    let memory: u32 = vm
+        .succeed("sed -n 's/MemTotal: *\\([0-9]*\\).*/\\1/p' /proc/meminfo")
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    assert!((128 * 1024..192 * 1024).contains(&memory), "{memory} kB");
+    assert_eq!(vm.succeed("nproc").unwrap(), "2\n");
     assert_eq!(
         vm.succeed("cat /sys/class/net/eth1/mtu; ls /sys/class/net").unwrap(),
         "1400\neth1\nlo\nwire0\n"

@@ -1,7 +1,7 @@
 //! Machines with kernels of their own that stop, start, are copied and go back.
 
 use super::{SOON, answered, up};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use testbed::bed::{Ending, SnapshotStatus};
 use testbed::machine::Condition;
 use testbed::{Bed, FaultKind};
@@ -24,10 +24,12 @@ fn pid_of_service(bed: &Bed) -> u32 {
     all.iter().find(|process| process.command.contains("/run/new")).expect("the service runs").pid
 }
 
-/// How much the clock of the machine is behind that of the host, in seconds.
-fn behind(bed: &Bed) -> f64 {
+/// How much the clock of the machine is away from that of the host at least, in seconds.
+fn clock_is_off(bed: &Bed) -> f64 {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    let before = now();
     let its: f64 = bed["vm"].succeed("date +%s.%N").unwrap().trim().parse().unwrap();
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64() - its
+    (before - its).max(its - now()).max(0.0)
 }
 
 fn uptime(bed: &Bed) -> f64 {
@@ -53,12 +55,12 @@ fn a_snapshot_of_one_that_runs_holds_its_memory_and_its_disk() {
     assert_eq!(vm.succeed("cat /root/disk /dev/shm/memory").unwrap(), "then\nthen\n");
     assert_eq!(pid_of_service(&bed), pid);
     let began = count(&bed);
-    assert!((then..then + 40).contains(&began), "it goes on from {then}, not from {began}");
+    assert!((then..then + 400).contains(&began), "it goes on from {then}, not from {began}");
     counts_on(&bed);
     assert!(bed.services().iter().all(|service| service.ended.is_none() && service.fault.is_none()));
-    assert!(behind(&bed).abs() < 1.0, "{}", behind(&bed));
+    assert!(clock_is_off(&bed) < 0.5, "{}", clock_is_off(&bed));
     let passed = uptime(&bed) - since;
-    assert!((0.0..20.0).contains(&passed), "its kernel has lived {passed} s since");
+    assert!((0.0..60.0).contains(&passed), "its kernel has lived {passed} s since");
     assert_eq!(answered(&bed, "plain", "10.0.0.2", 8), 3);
     assert!(bed["plain"].stat("/root/disk").is_err());
 
@@ -103,6 +105,29 @@ fn a_snapshot_of_one_that_runs_holds_its_memory_and_its_disk() {
 }
 
 #[test]
+fn streams_do_not_notice_that_their_machine_is_copied() {
+    let bed = up("states");
+    let vm = &bed["vm"];
+    // More than all that may be under way, both ways, so that every copy is taken in the midst of it.
+    let sent: Vec<u8> = (0..2_000_000_u32).flat_map(u32::to_le_bytes).collect();
+    std::thread::scope(|scope| {
+        let echo = scope.spawn(|| vm.command(["cat"]).input(sent.clone()).output().unwrap());
+        let mut copies = 0;
+        while !echo.is_finished() {
+            bed.snapshot(&format!("s{copies}"), &["vm"]).unwrap();
+            copies += 1;
+        }
+        let back = echo.join().unwrap().stdout;
+        assert!(back == sent, "{} of {} bytes came back after {copies} copies", back.len(), sent.len());
+        assert!(copies > 1);
+    });
+    // In a copy nobody reads what the program writes there, and nothing stands still for that.
+    bed.rollback("s0", &["vm"]).unwrap();
+    counts_on(&bed);
+    vm.succeed("while pidof cat; do sleep 0.05; done").unwrap();
+}
+
+#[test]
 fn it_keeps_its_files_when_it_starts_again() {
     let bed = up("states");
     let vm = &bed["vm"];
@@ -144,17 +169,18 @@ fn a_pause_does_not_count_inside_but_on_the_clock() {
     let (vm, before) = (&bed["vm"], uptime(&bed));
     vm.pause().unwrap();
     assert_eq!((vm.condition(), vm.pause().unwrap_err().kind), (Condition::Paused, FaultKind::State));
-    let paused = Duration::from_secs(3);
-    std::thread::sleep(paused);
+    let paused = Instant::now();
+    std::thread::sleep(Duration::from_secs(2));
     // A machine that is paused can be copied too; the copy runs.
     let fork = bed.fork(None).unwrap();
     assert_eq!((fork["vm"].condition(), vm.condition()), (Condition::Running, Condition::Paused));
     counts_on(&fork);
     drop(fork);
+    let stood = paused.elapsed().as_secs_f64();
     vm.resume().unwrap();
-    assert!(behind(&bed).abs() < 1.0, "{}", behind(&bed));
+    assert!(clock_is_off(&bed) < 0.5, "{}", clock_is_off(&bed));
     let lived = uptime(&bed) - before;
-    assert!(lived < paused.as_secs_f64(), "{lived} s");
+    assert!(lived < stood, "{lived} s, and it stood for {stood} s");
     counts_on(&bed);
     vm.wait_for_file("/run/count", SOON).unwrap();
 }

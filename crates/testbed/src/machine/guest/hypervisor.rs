@@ -45,8 +45,6 @@ pub(super) enum State {
 /// A hypervisor. It ends with its jail.
 pub(super) struct Hypervisor {
     monitor: Monitor,
-    /// Its process in the jail.
-    pid: u32,
     running: Running,
     _reader: Arc<LogReader>,
 }
@@ -66,9 +64,8 @@ impl Hypervisor {
             (LogReader::start()?, pipe_with(PipeFlags::CLOEXEC).doing("make a pipe")?);
         reader.add(ours, console)?;
         let (monitor, its_monitor) = fdpass::stream_pair().doing("make a socket")?;
-        let mut running = jail.command(command).spawn_with(Some(port), theirs, Some(its_monitor))?;
-        let pid = running.pid()?;
-        Ok(Hypervisor { monitor: Monitor::open(monitor)?, pid, running, _reader: reader })
+        let running = jail.command(command).spawn_with(Some(port), theirs, Some(its_monitor))?;
+        Ok(Hypervisor { monitor: Monitor::open(monitor)?, running, _reader: reader })
     }
 
     /// Connects an adapter's hub with a socket. What a hub has beside the adapter is no part of a saved state.
@@ -88,7 +85,7 @@ impl Hypervisor {
             State::Restart => RESTART,
             State::Snapshot => SNAPSHOT,
         };
-        let (pid, mapped, from) = (self.pid, qemu::MEMORY.to_owned(), memory_in(folder));
+        let (pid, mapped, from) = (self.running.pid()?, qemu::MEMORY.to_owned(), memory_in(folder));
         jail.tool(Tool::LoadMemory { pid, mapped, from }, MEMORY_MOVES)?;
         self.monitor.load_devices(&devices_in(folder))?;
         if state == State::Snapshot { jail.remove(SNAPSHOT) } else { Ok(()) }
@@ -98,7 +95,7 @@ impl Hypervisor {
     pub(super) fn save(&mut self, jail: &Machine) -> Result<(), Fault> {
         jail.make_dir(SNAPSHOT)?;
         self.monitor.save_devices(&devices_in(SNAPSHOT))?;
-        let (pid, mapped, to) = (self.pid, qemu::MEMORY.to_owned(), memory_in(SNAPSHOT));
+        let (pid, mapped, to) = (self.running.pid()?, qemu::MEMORY.to_owned(), memory_in(SNAPSHOT));
         jail.tool(Tool::SaveMemory { pid, mapped, to }, MEMORY_MOVES).map(drop)
     }
 
