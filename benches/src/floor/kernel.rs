@@ -105,7 +105,15 @@ fn ask_all(all: &mut [Raw], request: impl Fn(usize) -> Request) -> Outcome<()> {
 fn run_true() -> Request {
     let stdio = Streams::Apart { input: Source::Null, output: Sink::Null, error: ErrorSink::Null };
     let program = Program::Argv(vec!["true".into()]);
-    Request::Run(Run { program, env: Vec::new(), cwd: None, user: None, stdio, deadline_ms: None })
+    Request::Run(Run {
+        program,
+        script: None,
+        env: Vec::new(),
+        cwd: None,
+        user: None,
+        stdio,
+        deadline_ms: None,
+    })
 }
 
 fn ping(target: IpAddr) -> Request {
