@@ -19,6 +19,9 @@ use testbed_sys::process::{self, SingleThreaded};
 
 const START: &str = r#"exec 3<&0 4<&2 2>&1 < /dev/null; exec "$@""#;
 
+/// What is done with hypervisors that are ready.
+type Work = fn(&mut [Raw]) -> Outcome<()>;
+
 /// Rounds in a root that is made of layers, with QEMU's words as a machine of ours has them. What each does: `clone` has one
 /// go on until its agent answers; `five` has five, runs `true` in each and kills them; `ring` has five on one network, each
 /// of which pings the next.
@@ -27,7 +30,7 @@ pub(super) fn rounds(
     layers: &str,
     words: &[String],
 ) -> Outcome<impl FnMut(SingleThreaded) -> Outcome<Duration> + use<>> {
-    let (count, work): (usize, fn(&mut [Raw]) -> Outcome<()>) = match what {
+    let (count, work): (usize, Work) = match what {
         "clone" => (1, |_| Ok(())),
         "five" => (5, |all| ask_all(all, |_| run_true())),
         "ring" => (5, |all| ask_all(all, |number| ping(address((number + 1) % 5)))),
