@@ -37,6 +37,24 @@ pub enum Ask {
         /// Take it off.
         cut: bool,
     },
+    /// Puts a machine on a network that it is not on, until it ends. Answers [`Answer::Done`].
+    Attach {
+        /// The machine.
+        machine: String,
+        /// The network.
+        network: String,
+        /// The interface's name inside; the next free `ethN` if none.
+        name: Option<String>,
+        /// Its addresses, with prefix lengths where the network does not tell them.
+        addresses: Vec<(IpAddr, Option<u8>)>,
+    },
+    /// Undoes [`Ask::Attach`]. Answers [`Answer::Done`].
+    Detach {
+        /// The machine.
+        machine: String,
+        /// The network.
+        network: String,
+    },
     /// Captures a network as pcapng, in data frames ([`Stream::Output`](crate::frame::Stream::Output)). Notes
     /// [`Note::Ready`](crate::agent::Note::Ready) once it sees. Answers [`Answer::Captured`].
     Capture {

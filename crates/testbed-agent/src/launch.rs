@@ -163,11 +163,29 @@ pub enum Order {
     },
     /// Done once everything that was asked for before is, clean-up included.
     Settle,
+    /// Gives a machine that runs one more interface, with its addresses.
+    Attach {
+        /// The machine.
+        machine: u32,
+        /// The fabric with the network.
+        fabric: u32,
+        /// The number of the interface: beyond those of [`Machine::interfaces`], and not in use.
+        number: u32,
+        /// The interface.
+        interface: Interface,
+    },
+    /// Takes an interface away from a machine that runs.
+    Detach {
+        /// The machine.
+        machine: u32,
+        /// The number of the interface.
+        interface: u32,
+    },
     /// Changes how an interface takes part in its network.
     SetLink {
         /// The machine.
         machine: u32,
-        /// Which of its interfaces, in the order of [`Machine::interfaces`].
+        /// Which of its interfaces: in the order of [`Machine::interfaces`], or as [`Order::Attach`] said.
         interface: u32,
         /// How.
         mode: LinkMode,

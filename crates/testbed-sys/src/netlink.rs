@@ -12,6 +12,7 @@ const NLM_F_EXCL: u16 = 0x200;
 const NLM_F_CREATE: u16 = 0x400;
 
 const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
 const RTM_NEWADDR: u16 = 20;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_NEWQDISC: u16 = 36;
@@ -198,6 +199,11 @@ impl Batch {
         self.message(RTM_NEWLINK, 0, format!("take link {index} up"), |m| {
             m.link_header(index, IFF_UP, IFF_UP);
         });
+    }
+
+    /// Removes a link.
+    pub fn remove(&mut self, index: u32) {
+        self.message(RTM_DELLINK, 0, format!("remove link {index}"), |m| m.link_header(index, 0, 0));
     }
 
     /// Takes a link down.

@@ -125,6 +125,18 @@ pub fn run(connection: &mut Connection, call: &Call, io: &Io<'_>) -> Result<u8, 
             connection.ask(&ask)?.end()?.answer()?;
             Ok(status::DONE)
         }
+        Call::Attach { machine, network, name, addresses } => {
+            let (machine, network) = (machine.clone(), network.clone());
+            let (name, addresses) = (name.clone(), addresses.clone());
+            let ask = Ask::Attach { machine, network, name, addresses };
+            connection.ask(&ask)?.end()?.answer()?;
+            Ok(status::DONE)
+        }
+        Call::Detach { machine, network } => {
+            let ask = Ask::Detach { machine: machine.clone(), network: network.clone() };
+            connection.ask(&ask)?.end()?.answer()?;
+            Ok(status::DONE)
+        }
         Call::Capture(wanted) => capture(connection, wanted, io),
         Call::Probe { machine, probe, timeout } => probe::probe(connection, machine, probe, *timeout, io),
     }

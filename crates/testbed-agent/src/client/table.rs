@@ -212,6 +212,17 @@ The status is 1 if it does not hold in time.",
         ],
     )
     .more(LISTENING),
+    Verb::new(
+        "net attach",
+        "MACHINE NETWORK",
+        "Puts a machine that runs on one more network",
+        &[
+            Opt::value(Some('a'), "address", "ADDRESS[/PREFIX]", "with this address (may be repeated)"),
+            Opt::value(None, "name", "NAME", "the interface's name [default: the next free ethN]"),
+        ],
+    )
+    .more("It has no address but those that are given here or by programs, and ends with the machine."),
+    Verb::new("net detach", "MACHINE NETWORK", "Undoes `net attach`", &[]),
     Verb::new("net cut", "MACHINE [NETWORK]", "Takes a machine off its networks, or off one", &[]),
     Verb::new("net heal", "MACHINE [NETWORK]", "Undoes `net cut`", &[]),
     Verb::new(

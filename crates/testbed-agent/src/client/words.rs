@@ -75,6 +75,24 @@ pub enum Call {
         /// Take it off.
         cut: bool,
     },
+    /// Put a machine on a network while it runs.
+    Attach {
+        /// The machine.
+        machine: String,
+        /// The network.
+        network: String,
+        /// The interface's name.
+        name: Option<String>,
+        /// Its addresses, with prefix lengths if they are given.
+        addresses: Vec<(IpAddr, Option<u8>)>,
+    },
+    /// Undo that.
+    Detach {
+        /// The machine.
+        machine: String,
+        /// The network.
+        network: String,
+    },
     /// Capture packets.
     Capture(Capture),
     /// Ask the network something from a machine.
@@ -285,6 +303,13 @@ fn build(verb: &Verb, a: &mut Arguments) -> Result<Call, Wrong> {
             let cut = verb.name == "net cut";
             Call::Link { machine: a.next("MACHINE")?, network: a.rest_one()?, cut }
         }
+        "net attach" => Call::Attach {
+            machine: a.next("MACHINE")?,
+            network: a.next("NETWORK")?,
+            name: a.one("name")?.map(str::to_owned),
+            addresses: a.all("address").map(address_with_prefix).collect::<Result<_, _>>()?,
+        },
+        "net detach" => Call::Detach { machine: a.next("MACHINE")?, network: a.next("NETWORK")? },
         "net capture" => Call::Capture(capture(a)?),
         other => {
             if let Some(word) = other.strip_prefix("file ") {
@@ -508,6 +533,12 @@ fn probe(name: &str, a: &mut Arguments) -> Result<Probe, Wrong> {
 
 fn address(text: &str) -> Result<IpAddr, Wrong> {
     text.parse().map_err(|_| Wrong::new(format!("`{text}` is no IP address")))
+}
+
+/// `10.1.0.1` or `10.1.0.1/24`.
+fn address_with_prefix(text: &str) -> Result<(IpAddr, Option<u8>), Wrong> {
+    let Some((ip, prefix)) = text.split_once('/') else { return Ok((address(text)?, None)) };
+    Ok((address(ip)?, Some(number(prefix, "the length of a prefix")?)))
 }
 
 fn port(text: &str) -> Result<u16, Wrong> {

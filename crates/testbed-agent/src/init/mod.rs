@@ -20,6 +20,7 @@ mod run;
 pub(crate) use control::SOCKET as CONTROL_SOCKET;
 pub(crate) use guest::{OWN_PROGRAM, live as live_as_guest};
 pub(crate) use modules::load_for_kernel;
+pub(crate) use network::interface_up;
 
 use line::Line;
 use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use testbed_agent::Doing as _;
-use testbed_agent::launch::{Machine, adapter_mac, mac_text};
+use testbed_agent::launch::{Interface, Machine, adapter_mac, mac_text};
 use testbed_agent::{Fault, FaultKind};
 use testbed_sys::netlink::{Batch, LOOPBACK, Netlink};
 
@@ -62,15 +62,7 @@ fn configure_links(spec: &Machine, links: &[u32]) -> Result<(), Fault> {
     let mut batch = Batch::new();
     batch.up(LOOPBACK);
     for (interface, index) in spec.interfaces.iter().zip(links.iter().copied()) {
-        let only_v4 = !interface.addresses.is_empty() && interface.addresses.iter().all(|(a, _)| a.is_ipv4());
-        if only_v4 {
-            batch.up_without_ipv6(index)
-        } else {
-            batch.up(index)
-        }
-        for (address, prefix) in &interface.addresses {
-            batch.address(index, *address, *prefix);
-        }
+        interface_up(&mut batch, index, interface);
     }
     for route in &spec.routes {
         batch.route(route.to, route.via, outgoing(links, route.via));
@@ -80,6 +72,19 @@ fn configure_links(spec: &Machine, links: &[u32]) -> Result<(), Fault> {
         set_parameter(name, value)?;
     }
     Ok(())
+}
+
+/// Takes one interface up with its addresses.
+pub(crate) fn interface_up(batch: &mut Batch, index: u32, interface: &Interface) {
+    let only_v4 = !interface.addresses.is_empty() && interface.addresses.iter().all(|(a, _)| a.is_ipv4());
+    if only_v4 {
+        batch.up_without_ipv6(index)
+    } else {
+        batch.up(index)
+    }
+    for (address, prefix) in &interface.addresses {
+        batch.address(index, *address, *prefix);
+    }
 }
 
 /// The interface behind which a link-local router lives; for others the kernel finds it.

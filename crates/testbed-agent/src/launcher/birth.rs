@@ -94,6 +94,7 @@ impl Launcher {
         let held = Vec::new();
         let cgroups = cgroups.keep();
         let upper = upper_number;
+        let interfaces = (0..).zip(interfaces).collect();
         let machine = Machine { pid, cgroups, unified, held, upper, interfaces, network };
         self.by_pid.insert(pid, number);
         self.machines.insert(number, machine);

@@ -7,6 +7,7 @@
 use super::base::Base;
 use super::shelf::Shared;
 use super::{missing, refused};
+use crate::init::interface_up;
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::fs::{Mode, OFlags, open};
 use testbed_agent::Doing as _;
@@ -21,6 +22,8 @@ use testbed_sys::tap;
 const FIRST_LOWER: u32 = 100;
 /// Interfaces are numbered from here on in a machine's namespace, after those that the kernel makes by itself.
 pub(crate) const FIRST_PORT: u32 = 100;
+/// Those that come later are numbered from here on, beyond what a machine's own programs may have made.
+const FIRST_ATTACHED: u32 = 1_000_000;
 /// The largest packet of a lower device: ports may have less.
 const LOWER_MTU: u32 = 65521;
 /// Frames that wait in a trunk for a reader; there may be none.
@@ -87,24 +90,39 @@ impl Fabric {
         let mut batch = Batch::new();
         let mut indexes = Vec::new();
         for (interface, index) in interfaces.iter().zip(FIRST_PORT..) {
-            let network = interface.network as usize;
-            let (lower, mtu) =
-                self.lowers.get(network).zip(self.mtus.get(network)).ok_or_else(|| missing("network"))?;
-            batch.macvlan(&Macvlan {
-                lower: lower.index,
-                index,
-                name: &interface.name,
-                process,
-                mac: interface.mac,
-                mtu: Some(interface.mtu.unwrap_or(*mtu)),
-                mode: MacvlanMode::Bridge,
-            });
+            self.port(&mut batch, process, index, interface)?;
             indexes.push(index);
         }
         if let Some(socket) = &self.socket {
             socket.apply(batch).map_err(refused)?;
         }
         Ok(indexes)
+    }
+
+    /// Makes one more interface of a process that has some already; returns its number in its network namespace.
+    pub(super) fn attach(&self, process: u32, number: u32, interface: &Interface) -> Result<u32, Fault> {
+        let index = FIRST_ATTACHED.saturating_add(number);
+        let mut batch = Batch::new();
+        self.port(&mut batch, process, index, interface)?;
+        let socket = self.socket.as_ref().ok_or_else(|| missing("network"))?;
+        socket.apply(batch).map_err(refused)?;
+        Ok(index)
+    }
+
+    fn port(&self, batch: &mut Batch, process: u32, index: u32, interface: &Interface) -> Result<(), Fault> {
+        let network = interface.network as usize;
+        let (lower, mtu) =
+            self.lowers.get(network).zip(self.mtus.get(network)).ok_or_else(|| missing("network"))?;
+        batch.macvlan(&Macvlan {
+            lower: lower.index,
+            index,
+            name: &interface.name,
+            process,
+            mac: interface.mac,
+            mtu: Some(interface.mtu.unwrap_or(*mtu)),
+            mode: MacvlanMode::Bridge,
+        });
+        Ok(())
     }
 
     /// A packet socket on a network's lower device, where every frame passes once. It waits to be started.
@@ -158,6 +176,27 @@ pub(super) fn netlink(token: SingleThreaded, network: &OwnedFd) -> Result<Netlin
 pub(super) fn namespace_of_process(pid: u32) -> Result<OwnedFd, Fault> {
     open(format!("/proc/{pid}/ns/net"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .doing("open the machine's network namespace")
+}
+
+/// Takes an interface of a namespace up, with its addresses.
+pub(super) fn take_up(
+    token: SingleThreaded,
+    network: &OwnedFd,
+    link: u32,
+    interface: &Interface,
+) -> Result<(), Fault> {
+    let socket = netlink(token, network)?;
+    let mut batch = Batch::new();
+    interface_up(&mut batch, link, interface);
+    socket.apply(batch).map_err(refused)
+}
+
+/// Removes a link of a namespace.
+pub(super) fn remove(token: SingleThreaded, network: &OwnedFd, link: u32) -> Result<(), Fault> {
+    let socket = netlink(token, network)?;
+    let mut batch = Batch::new();
+    batch.remove(link);
+    socket.apply(batch).map_err(refused)
 }
 
 /// Takes links of a namespace down.

@@ -15,11 +15,11 @@ mod skeleton;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use testbed_agent::agent::Exit;
 use testbed_agent::frame::{Decoder, Frame, Kind, encode_message};
-use testbed_agent::launch::{Ended, Ids, LinkMode, Masked, Order, Outcome, Setup};
+use testbed_agent::launch::{Ended, Ids, Interface, LinkMode, Masked, Order, Outcome, Setup};
 use testbed_agent::{Fault, FaultKind};
 use testbed_sys::cgroup::Cgroup;
 use testbed_sys::process::{self, SingleThreaded, Status};
@@ -136,11 +136,17 @@ struct Machine {
     held: Vec<OwnedFd>,
     /// The number of its upper layer.
     upper: u32,
-    interfaces: Vec<u32>,
+    /// The numbers of its links, by those of its interfaces.
+    interfaces: BTreeMap<u32, u32>,
     network: Option<OwnedFd>,
 }
 
 impl Machine {
+    /// The number of one of its links in its network namespace.
+    fn link(&self, interface: u32) -> Result<u32, Fault> {
+        self.interfaces.get(&interface).copied().ok_or_else(|| missing("interface"))
+    }
+
     /// Its network namespace.
     fn network(&self) -> Result<OwnedFd, Fault> {
         match &self.network {
@@ -282,6 +288,10 @@ impl Launcher {
                 self.former.retain(|_, former| former.upper != upper);
                 self.tidy()?;
             }
+            Order::Attach { machine, fabric, number, interface } => {
+                self.attach(machine, fabric, number, &interface)?;
+            }
+            Order::Detach { machine, interface } => self.detach(machine, interface)?,
             Order::SetLink { machine, interface, mode } => self.set_link(machine, interface, mode)?,
             Order::Capture { fabric, network } => {
                 let fabric = self.fabrics.get(&fabric).ok_or_else(|| missing("fabric"))?;
@@ -320,9 +330,37 @@ impl Launcher {
         result.map_err(|e| Fault::system(if frozen { "pause" } else { "resume" }, &e))
     }
 
+    fn attach(&mut self, machine: u32, fabric: u32, number: u32, new: &Interface) -> Result<(), Fault> {
+        let fabric = self.fabrics.get(&fabric).ok_or_else(|| missing("fabric"))?;
+        let its = self.machine(machine)?;
+        if its.interfaces.contains_key(&number) {
+            return Err(Fault::new(FaultKind::Exists, format!("make interface {number}")));
+        }
+        let network = its.network()?;
+        let link = fabric.attach(its.pid, number, new)?;
+        if let Err(fault) = fabric::take_up(self.token, &network, link, new) {
+            // It has said why already.
+            let _ = fabric::remove(self.token, &network, link);
+            return Err(fault);
+        }
+        if let Some(its) = self.machines.get_mut(&machine) {
+            its.interfaces.insert(number, link);
+        }
+        Ok(())
+    }
+
+    fn detach(&mut self, machine: u32, interface: u32) -> Result<(), Fault> {
+        let its = self.machine(machine)?;
+        fabric::remove(self.token, &its.network()?, its.link(interface)?)?;
+        if let Some(its) = self.machines.get_mut(&machine) {
+            its.interfaces.remove(&interface);
+        }
+        Ok(())
+    }
+
     fn set_link(&self, machine: u32, interface: u32, mode: LinkMode) -> Result<(), Fault> {
         let machine = self.machine(machine)?;
-        let index = *machine.interfaces.get(interface as usize).ok_or_else(|| missing("interface"))?;
+        let index = machine.link(interface)?;
         let socket = fabric::netlink(self.token, &machine.network()?)?;
         let mut batch = netlink::Batch::new();
         batch.macvlan_mode(
@@ -351,6 +389,7 @@ impl Launcher {
                 let Machine { cgroups, held, network, interfaces, upper, .. } = machine;
                 self.leaving.push_back(Leaving { held, cgroups });
                 if let Some(network) = network.filter(|_| self.uppers.contains_key(&upper)) {
+                    let interfaces = interfaces.into_values().collect();
                     self.former.insert(number, Former { interfaces, network, upper });
                 }
             }

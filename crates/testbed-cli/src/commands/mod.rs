@@ -90,7 +90,7 @@ pub(crate) enum Command {
     /// Relay standard input and output to a TCP port of a machine: for proxy commands.
     #[command(disable_help_flag = true)]
     Connect(words::Arguments),
-    /// Cut and heal links, capture packets.
+    /// Cut and heal links, attach machines to networks, capture packets.
     #[command(disable_help_flag = true)]
     Net(words::Arguments),
     /// Send ICMP echo requests from a machine.

@@ -8,6 +8,7 @@ mod definition;
 mod files;
 mod images;
 mod lifecycle;
+mod links;
 mod ports;
 mod readiness;
 mod service;
@@ -20,6 +21,7 @@ pub use crate::machine::Log;
 pub use changes::{Change, ChangeKind};
 pub use images::{HostOnly, ImageRoot, Images, Prepared, StoredImages};
 pub use lifecycle::Ending;
+pub use links::{Attached, NewInterface};
 pub use service::ServiceStatus;
 pub use testbed_agent::control::SnapshotStatus;
 
@@ -35,7 +37,7 @@ use rustix::fd::OwnedFd;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::ops::Index;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use testbed_agent::agent::Run;
@@ -97,6 +99,8 @@ struct Shared {
     snapshots: Mutex<Snapshots>,
     services: Services,
     ports: Ports,
+    /// Interfaces beside those of the file.
+    attached: Mutex<Vec<Attached>>,
     watched: Vec<(String, Watched)>,
     /// Those that connect more than the kernel does, by the names of networks.
     switches: Mutex<HashMap<String, Switch>>,
@@ -162,6 +166,7 @@ impl Bed {
         let watched = watching.start();
         let shared = Shared {
             ports: Ports::default(),
+            attached: Mutex::default(),
             spec: Arc::clone(spec),
             engine: engine.clone(),
             fabric,
@@ -276,55 +281,6 @@ impl Bed {
     /// All machines, in the order of the file.
     pub fn machines(&self) -> impl Iterator<Item = &Machine> {
         self.shared.machines.iter()
-    }
-
-    /// Takes a machine off one of its networks, or off all of them, in both directions. Addresses and routes stay.
-    ///
-    /// # Errors
-    /// When there is no such machine or it is not on that network.
-    pub fn cut(&self, machine: &str, network: Option<&str>) -> Result<(), Fault> {
-        self.set_links(machine, network, LinkMode::Cut)
-    }
-
-    /// Undoes [`Bed::cut`].
-    ///
-    /// # Errors
-    /// As for [`Bed::cut`].
-    pub fn heal(&self, machine: &str, network: Option<&str>) -> Result<(), Fault> {
-        self.set_links(machine, network, LinkMode::Whole)
-    }
-
-    fn set_links(&self, name: &str, network: Option<&str>, mode: LinkMode) -> Result<(), Fault> {
-        let (number, spec) = self.numbered(name)?;
-        let interfaces = spec.interfaces().iter().enumerate();
-        let wanted: Vec<u32> = interfaces
-            .filter(|(_, i)| network.is_none_or(|n| n == i.network()))
-            .map(|(number, _)| number as u32)
-            .collect();
-        if wanted.is_empty() {
-            let what = network.map_or("any network".into(), |n| format!("the network `{n}`"));
-            return Err(Fault::new(FaultKind::NotFound, format!("not on {what}")).on(name));
-        }
-        let mut place = lock(&self.shared.places[number]);
-        for interface in wanted {
-            self.set_link(number, interface, mode)?;
-            match mode {
-                LinkMode::Cut => place.cut.insert(interface),
-                LinkMode::Whole | LinkMode::Trunk => place.cut.remove(&interface),
-            };
-        }
-        Ok(())
-    }
-
-    fn set_link(&self, number: usize, interface: u32, mode: LinkMode) -> Result<(), Fault> {
-        let machine = &self.shared.machines[number];
-        machine.pid()?;
-        if let Some(cut) = self.shared.adapters.get(&(number, interface)) {
-            cut.store(mode == LinkMode::Cut, Ordering::Relaxed);
-            return Ok(());
-        }
-        let order = Order::SetLink { machine: machine.number(), interface, mode };
-        self.shared.engine.order(&order).map_err(|f| f.on(machine.name()))
     }
 
     /// The last of what a service has written; [`CONSOLE`] is what a kernel of the machine's own has, if it has one and no

@@ -2,7 +2,7 @@
 
 use super::channel::Channel;
 use super::status;
-use crate::bed::{Bed, Ending};
+use crate::bed::{Bed, Ending, NewInterface};
 use crate::machine::Variables;
 use crate::net::capture;
 use rustix::fd::{AsFd as _, OwnedFd};
@@ -52,6 +52,11 @@ pub(super) fn carry_out(
         Ask::Status { from } => Ok(Answer::Status(status::of(&bed, from))),
         Ask::Link { machine, network, cut: true } => bed.cut(&machine, network.as_deref()).map(done),
         Ask::Link { machine, network, cut: false } => bed.heal(&machine, network.as_deref()).map(done),
+        Ask::Attach { machine, network, name, addresses } => {
+            let wanted = NewInterface { network, name, addresses };
+            bed.attach(&machine, &wanted).map(|_| Answer::Done)
+        }
+        Ask::Detach { machine, network } => bed.detach(&machine, &network).map(done),
         Ask::Capture { network, filter, count, snap, deadline_ms } => {
             let invalid = |e: &dyn std::fmt::Display| Fault::new(FaultKind::Invalid, e.to_string());
             let options = capture::Options {

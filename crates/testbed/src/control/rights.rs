@@ -80,6 +80,7 @@ pub(super) fn check_ask(rights: &Control, own: Option<&str>, ask: &Ask) -> Resul
             let targets: Vec<&str> = [machine].into_iter().chain(network).map(String::as_str).collect();
             check(rights, &[R::Cut], &targets)
         }
+        Ask::Attach { machine, .. } | Ask::Detach { machine, .. } => check(rights, &[R::Cut], &[machine]),
         Ask::Capture { network, .. } => check(rights, &[R::Capture], &[network]),
         Ask::Connect { machine, .. } => check(rights, &[R::Connect], &[machine]),
         Ask::Pause { machine } | Ask::Resume { machine } => check(rights, &[R::Pause], &[machine]),

@@ -36,6 +36,16 @@ pub(super) fn of(bed: &Bed, from: u32) -> Status {
 fn of_machine(bed: &Bed, machine: &Machine, services: &[bed::ServiceStatus]) -> MachineStatus {
     let name = machine.name();
     let interfaces = bed.spec().machine(name).map(spec::Machine::interfaces).unwrap_or_default();
+    let of_file = interfaces.iter().map(|interface| InterfaceStatus {
+        name: interface.name().into(),
+        network: interface.network().into(),
+        addresses: interface.addresses().iter().map(|address| address.ip()).collect(),
+    });
+    let attached = bed.attached(name).unwrap_or_default().into_iter().map(|its| InterfaceStatus {
+        name: its.name,
+        network: its.network,
+        addresses: its.addresses.into_iter().map(|(ip, _)| ip).collect(),
+    });
     let ports = bed.ports().into_iter().filter(|published| published.machine == name);
     let services = services.iter().filter(|service| service.machine == name);
     let condition = machine.condition();
@@ -43,14 +53,7 @@ fn of_machine(bed: &Bed, machine: &Machine, services: &[bed::ServiceStatus]) -> 
         name: name.into(),
         condition,
         pid: if condition == Condition::Stopped { None } else { machine.pid().ok() },
-        interfaces: interfaces
-            .iter()
-            .map(|interface| InterfaceStatus {
-                name: interface.name().into(),
-                network: interface.network().into(),
-                addresses: interface.addresses().iter().map(|address| address.ip()).collect(),
-            })
-            .collect(),
+        interfaces: of_file.chain(attached).collect(),
         services: services
             .map(|s| ServiceStatus { name: s.name.clone(), ended: s.ended, fault: s.fault.clone() })
             .collect(),

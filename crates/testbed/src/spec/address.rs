@@ -174,7 +174,7 @@ impl Mac {
 
     /// A locally administered address of one interface that always comes from the same names. `attempt` counts up
     /// where two names on one network would get the same.
-    pub(super) fn derive(testbed: &str, machine: &str, network: &str, attempt: u8) -> Mac {
+    pub(crate) fn derive(testbed: &str, machine: &str, network: &str, attempt: u8) -> Mac {
         // FNV-1a, then the finaliser of MurmurHash3, so that all bits of the names reach all bits of the address.
         let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
         let separated = [testbed, machine, network].into_iter().flat_map(|name| name.bytes().chain([0]));

@@ -31,6 +31,8 @@ fn a_list_of_rights_refuses_the_rest() {
         (3, "cp tester-1:/etc/hosts /root", "cp:tester-1"),
         (3, "net cut tester-1", "cut:tester-1"),
         (3, "connect tester-1 22", "connect:tester-1"),
+        (3, "net attach tester-1 lan", "cut:tester-1"),
+        (3, "net detach tester-1 lan", "cut:tester-1"),
         (3, "file rm tester-1:/root", "cp:tester-1"),
         (3, "file temp tester-1", "cp:tester-1"),
         (3, "file stat other:/root", "cp:other"),

@@ -228,6 +228,26 @@ fn links_are_cut_healed_and_watched() {
 }
 
 #[test]
+fn machines_go_on_networks_and_off() {
+    let bed = up(&format!(
+        "{THREE}\n[networks.far]\nsubnet = '10.2.0.0/24'\n[machines.three]\ninterfaces = {{ far = '10.2.0.3' }}"
+    ));
+    ends(&bed, 1, "testbed ping driver 10.2.0.3 -W 300ms");
+    ends(&bed, 0, "testbed net attach driver far --address 10.2.0.1 && testbed ping driver three");
+    assert_eq!(ends(&bed, 0, "testbed address driver --network far"), "10.2.0.1\n");
+    assert!(ends(&bed, 0, "testbed status").contains("lan=10.1.0.1 far=10.2.0.1"));
+    assert!(
+        ends(&bed, 3, "testbed net attach driver far").contains("driver: attach it to `far`: it is on it")
+    );
+    ends(&bed, 0, "testbed net detach driver far");
+    ends(&bed, 1, "testbed ping driver 10.2.0.3 -W 300ms");
+    let lost = ends(&bed, 3, "testbed net detach driver lan");
+    assert!(lost.contains("it is on it by its file") && lost.contains("`net cut` takes it off"), "{lost}");
+    assert!(ends(&bed, 2, "testbed net attach one far -a 10.2.0").contains("`10.2.0` is no IP address"));
+    assert!(ends(&bed, 2, "testbed net attach one far -a 10.9.0.1").contains("10.9.0.1/24"));
+}
+
+#[test]
 fn ports_are_reached_without_a_route() {
     let bed = up(THREE);
     let text = "testbed exec -d one -- python3 -c '

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 use testbed::FaultKind;
-use testbed::bed::Ending;
+use testbed::bed::{Ending, NewInterface};
 use testbed_agent::agent::Family;
 
 fn ip(text: &str) -> IpAddr {
@@ -76,6 +76,87 @@ fn adapters_are_listed_and_disconnected() {
     bed.heal("a", Some("lan")).unwrap();
     assert!((0..20).any(|_| reaches(&bed, "a", "10.1.0.2")));
     assert_eq!(bed.cut("a", Some("wan")).unwrap_err().kind, FaultKind::NotFound);
+}
+
+/// `a` and `b` are on `lan`, `b` is on `far` and `wire` too.
+const THREE: &str =
+    "[networks]\nlan = { subnet = '10.1.0.0/24' }\nfar = { subnet = '10.2.0.0/24' }\nwire = { raw = true }
+[machines.a]\ninterfaces = { lan = '10.1.0.1' }
+[machines.b]\ninterfaces = { lan = '10.1.0.2', far = '10.2.0.2', wire = {} }\n";
+
+fn on(network: &str, addresses: &[&str]) -> NewInterface {
+    let address = |text: &&str| match text.split_once('/') {
+        Some((ip, prefix)) => (self::ip(ip), Some(prefix.parse().unwrap())),
+        None => (self::ip(text), None),
+    };
+    NewInterface { network: network.into(), name: None, addresses: addresses.iter().map(address).collect() }
+}
+
+#[test]
+fn adapters_are_added_and_deleted_while_it_runs() {
+    let bed = up(THREE);
+    assert!(!reaches(&bed, "a", "10.2.0.2"));
+    let added = bed.attach("a", &on("far", &["10.2.0.1"])).unwrap();
+    assert_eq!((added.name.as_str(), &added.addresses[..]), ("eth1", &[(ip("10.2.0.1"), 24)][..]));
+    assert!(reaches(&bed, "a", "10.2.0.2") && reaches(&bed, "b", "10.2.0.1"));
+    assert_eq!(bed["a"].addresses().unwrap()[1], ("eth1".to_owned(), ip("10.2.0.1")));
+    let mac = bed["a"].succeed("cat /sys/class/net/eth1/address").unwrap();
+    assert_eq!(mac.trim(), added.mac.to_string());
+    // Cut like any other, and whole again.
+    bed.cut("a", Some("far")).unwrap();
+    assert!(!reaches(&bed, "a", "10.2.0.2") && reaches(&bed, "a", "10.1.0.2"));
+    bed.heal("a", None).unwrap();
+    assert!((0..20).any(|_| reaches(&bed, "a", "10.2.0.2")));
+    // A raw network gives no address; a name may be given.
+    let wire = NewInterface { name: Some("wan0".into()), ..on("wire", &["192.0.2.1/30"]) };
+    bed.attach("a", &wire).unwrap();
+    bed["b"].succeed("ip link set eth2 up; ip address add 192.0.2.2/30 dev eth2").unwrap();
+    assert!(reaches(&bed, "a", "192.0.2.2"));
+    assert_eq!(bed.attached("a").unwrap().len(), 2);
+    bed.detach("a", "far").unwrap();
+    assert_eq!(bed["a"].succeed("ls /sys/class/net").unwrap(), "eth0\nlo\nwan0\n");
+    assert!(!reaches(&bed, "a", "10.2.0.2") && reaches(&bed, "a", "192.0.2.2"));
+    let again = bed.attach("a", &on("far", &["10.2.0.1"])).unwrap();
+    assert_eq!(again.mac, added.mac);
+    assert!((0..20).any(|_| reaches(&bed, "a", "10.2.0.2")));
+    bed.cut("a", Some("far")).unwrap();
+    // A start makes what the file says.
+    bed.restart("a", Ending::Hard).unwrap();
+    assert_eq!(bed["a"].succeed("ls /sys/class/net").unwrap(), "eth0\nlo\n");
+    assert_eq!(bed.attached("a").unwrap(), []);
+    bed.attach("a", &on("far", &["10.2.0.1"])).unwrap();
+    assert!((0..20).any(|_| reaches(&bed, "a", "10.2.0.2")));
+}
+
+#[test]
+fn adapters_that_cannot_be_are_refused() {
+    let bed = up(THREE);
+    let kind = |wanted: &NewInterface| bed.attach("a", wanted).unwrap_err().kind;
+    assert_eq!(bed.attach("c", &on("far", &[])).unwrap_err().kind, FaultKind::NotFound);
+    let nowhere = bed.attach("a", &on("wan", &[])).unwrap_err();
+    assert_eq!(
+        (nowhere.kind, nowhere.hint.as_deref()),
+        (FaultKind::NotFound, Some("there are: lan, far, wire"))
+    );
+    assert_eq!(kind(&on("lan", &[])), FaultKind::Exists, "it is on it");
+    assert_eq!(kind(&on("far", &["10.2.0.2"])), FaultKind::Exists, "the address is taken");
+    assert_eq!(kind(&on("far", &["10.2.0.3", "10.2.0.3"])), FaultKind::Exists, "twice");
+    assert_eq!(kind(&on("far", &["10.9.0.1"])), FaultKind::Invalid, "of no subnet");
+    assert_eq!(kind(&on("far", &["10.9.0.1/33"])), FaultKind::Invalid, "no prefix");
+    for (name, expected) in
+        [("eth0", FaultKind::Exists), ("a/b", FaultKind::Invalid), ("", FaultKind::Invalid)]
+    {
+        assert_eq!(kind(&NewInterface { name: Some(name.into()), ..on("far", &[]) }), expected, "{name}");
+    }
+    // One that programs inside have made, which nobody else knows of.
+    bed["a"].succeed("ip link add eth1 type dummy || ip tuntap add eth1 mode tap").unwrap();
+    let taken = bed.attach("a", &on("far", &["10.2.0.1"])).unwrap_err();
+    assert!(taken.kind == FaultKind::Exists && taken.operation.contains("eth1"), "{taken}");
+    assert_eq!(bed.attached("a").unwrap(), []);
+    assert_eq!(bed.detach("a", "far").unwrap_err().kind, FaultKind::NotFound);
+    assert_eq!(bed.detach("a", "lan").unwrap_err().kind, FaultKind::State, "it is the file's");
+    bed.stop("a", Ending::Hard).unwrap();
+    assert_eq!(kind(&on("far", &[])), FaultKind::State);
 }
 
 #[test]
