@@ -79,8 +79,7 @@ pub(super) fn birth(
     let limits = Limits { memory: whole.limits.memory.map(most), ..whole.limits };
     let jail = Machine { limits, ..Machine::new(machine.hostname(), whole.root, Upper::Memory(changes)) };
     let root = Root { layers: Vec::new(), host: false };
-    let modules = machine.needs().iter().map(|need| need.module().to_owned()).collect();
-    Ok(Birth { jail, machine: Machine { root, ..whole }, hardware, modules, links, asleep: None })
+    Ok(Birth { jail, machine: Machine { root, ..whole }, hardware, links, asleep: None })
 }
 
 /// How much the upper layer of a machine may hold, or of its jail: what it may write to its own files, in bytes.

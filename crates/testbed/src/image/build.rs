@@ -59,7 +59,7 @@ pub trait Builder {
         &self,
         layers: &[PathBuf],
         folder: &Path,
-        hardware: Hardware,
+        hardware: &Hardware,
         deadline: Duration,
     ) -> Result<(), Fault>;
 
@@ -118,7 +118,7 @@ impl Builder for EngineBuilder {
         &self,
         layers: &[PathBuf],
         folder: &Path,
-        hardware: Hardware,
+        hardware: &Hardware,
         deadline: Duration,
     ) -> Result<(), Fault> {
         let root = Root { layers: texts(layers)?, host: false };

@@ -82,13 +82,14 @@ impl Store {
         })?;
         let hardware = Hardware::of(machine);
         let mut inputs = Inputs::of("template", jail.guard.top().map(|meta| &meta.key));
-        inputs.add(AGENT).add(recipe(hardware));
+        inputs.add(AGENT).add(recipe(&hardware));
         let mut is_new = false;
-        layering.layer(inputs.key(), TEMPLATE, &mut jail, &mut |folder, below, _| {
+        let booted = layering.layer(inputs.key(), TEMPLATE, &mut jail, &mut |folder, below, _| {
             is_new = true;
             inherit_root(&folder.join("upper"), below)?;
-            builder.boot(&below.guard.paths(), folder, hardware, options.deadline())
-        })?;
+            builder.boot(&below.guard.paths(), folder, &hardware, options.deadline())
+        });
+        booted.map_err(|fault| fault.on(machine.name()))?;
         if is_new {
             // Each version of this program has others, which are large and soon made.
             let stale = Collect { unused_for: Some(STALE), step: Some(TEMPLATE), ..Collect::default() };

@@ -44,8 +44,6 @@ pub(crate) struct Birth {
     pub(crate) machine: launch::Machine,
     /// What it is made of.
     pub(crate) hardware: Hardware,
-    /// Modules that its kernel loads before anything else is asked of it.
-    pub(crate) modules: Vec<String>,
     /// Where frames of its adapters go: a stream of them each, with the length before each frame.
     pub(crate) links: Vec<OwnedFd>,
     /// The jail has the files of a machine that slept, and this is a copy of it.
@@ -155,7 +153,7 @@ pub(super) fn make(
     birth: Birth,
     upper: Option<Arc<Upper>>,
 ) -> Result<Arc<Core>, Fault> {
-    let Birth { jail, machine, hardware, modules, links, asleep } = birth;
+    let Birth { jail, machine, hardware, links, asleep } = birth;
     let has_changes = upper.is_some() || !jail.snapshots.is_empty();
     let state = match (&asleep, has_changes) {
         (Some(_), _) => State::Snapshot,
@@ -180,12 +178,11 @@ pub(super) fn make(
     let mut replies = Vec::new();
     if state == State::Restart {
         replies.push(ask(Request::EnterRoot)?);
+        if !hardware.modules.is_empty() {
+            replies.push(ask(Request::Load { modules: hardware.modules.clone() })?);
+        }
     }
     if state != State::Snapshot {
-        if !modules.is_empty() {
-            // Kernel parameters may be theirs.
-            replies.push(ask(Request::Load { modules })?);
-        }
         let identity = (state == State::Template).then(identity::fresh).transpose()?;
         replies.push(ask(Request::Become { machine: Box::new(machine), identity })?);
     }
@@ -240,7 +237,7 @@ fn start(
     let tooling =
         Tooling { tool: Tool::Carry, input: Source::Handed, output: Sink::Handed, deadline_ms: None };
     jail.core().open(Request::Tool(tooling), vec![port, link])?;
-    let mut hypervisor = Hypervisor::start(jail, qemu::copy(hardware), guests_port, console)?;
+    let mut hypervisor = Hypervisor::start(jail, qemu::copy(&hardware), guests_port, console)?;
     for (number, link) in links.into_iter().enumerate() {
         hypervisor.connect(number, link)?;
     }

@@ -92,7 +92,7 @@ impl Builder for Counting {
         Ok(self.exit)
     }
 
-    fn boot(&self, _: &[PathBuf], _: &Path, _: Hardware, _: Duration) -> Result<(), Fault> {
+    fn boot(&self, _: &[PathBuf], _: &Path, _: &Hardware, _: Duration) -> Result<(), Fault> {
         panic!("no image of these tests has a kernel");
     }
 }

@@ -1,12 +1,10 @@
 //! What a kernel of their own brings to machines that need it.
 
-use crate::{SOON, testbed};
-use std::sync::Arc;
+use crate::{SOON, up};
 use std::time::Duration;
-use testbed::bed::{Options, StoredImages};
-use testbed::image::{self, Store};
+use testbed::bed::Ending;
 use testbed::net::recent::{Depth, Watcher};
-use testbed::{Bed, FaultKind, Machine, host};
+use testbed::{Bed, FaultKind, Machine, spec};
 use testbed_agent::agent::{Report, Tool};
 
 /// The shortest of the times that some echo requests take.
@@ -23,29 +21,40 @@ fn round_trip(vm: &Machine, target: &str) -> Duration {
 
 #[test]
 fn what_machines_need_is_loaded() {
-    let (store, engine) = (Store::open("/var/cache/testbed").unwrap(), host::engine().unwrap());
-    let options = image::Options::default();
-    let images = StoredImages { store: &store, engine: engine.clone(), options, progress: &|_| {} };
-    let bed = Bed::make(&engine, &Arc::new(testbed("modules")), &images, &Options::default()).unwrap();
-    let fault = bed.wait_ready().unwrap_err();
-    assert_eq!(
-        (fault.kind, fault.machine.as_deref()),
-        (FaultKind::Unsupported, Some("wants-more")),
-        "{fault}"
-    );
-    assert!(fault.operation.starts_with("load the module `no_such_module`: the kernel 6."), "{fault}");
-
+    let bed = up("modules");
     let vm = &bed["vm"];
-    vm.wait_started(SOON).unwrap();
-    let loaded = vm.succeed("cut -d' ' -f1 /proc/modules").unwrap();
-    for module in ["8021q", "garp", "sch_netem", "wireguard", "udp_tunnel"] {
-        assert!(loaded.lines().any(|line| line == module), "{module} of {loaded}");
-    }
+    are_loaded(vm, &["8021q", "garp", "sch_netem", "wireguard", "udp_tunnel"]);
     delays(vm);
     virtual_networks(&bed, vm);
     encrypts(vm);
-    // Nothing in the image can do it.
-    assert_eq!(vm.succeed("command -v modprobe; cat /proc/sys/kernel/modprobe; ls /lib/modules/$(uname -r)/modules.dep | wc -l").unwrap(), "/proc/1/exe\n1\n");
+    // Nothing in the image has loaded what the kernel asked for.
+    assert!(!vm.shell("command -v modprobe").output().unwrap().success());
+    are_loaded(vm, &["veth"]);
+
+    bed.restart("vm", Ending::Hard).unwrap();
+    are_loaded(vm, &["8021q", "sch_netem", "wireguard"]);
+}
+
+#[test]
+fn what_no_kernel_has_is_told() {
+    let text = r#"
+        images.debian.base = "debian:bookworm"
+        [machines.vm]
+        image = "debian"
+        kernel = "own"
+        needs = ["module:no_such_module"]
+    "#;
+    let (testbed, problems) = spec::check(text, "testbed.toml", &spec::FixedFiles::new("/"));
+    let fault = testbed.unwrap_or_else(|| panic!("{problems}")).up().err().unwrap();
+    assert_eq!((fault.kind, fault.machine.as_deref()), (FaultKind::Unsupported, Some("vm")), "{fault}");
+    assert!(fault.operation.starts_with("load the module `no_such_module`: the kernel 6."), "{fault}");
+}
+
+fn are_loaded(vm: &Machine, modules: &[&str]) {
+    let loaded = vm.succeed("cut -d' ' -f1 /proc/modules").unwrap();
+    for module in modules {
+        assert!(loaded.lines().any(|line| line == *module), "{module} of {loaded}");
+    }
 }
 
 fn delays(vm: &Machine) {

@@ -10,7 +10,7 @@ const DISK: u64 = 1 << 30;
 const LEAST_DISK: u64 = 16 << 20;
 
 /// What machines must have in common to start from the same template.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Hardware {
     /// Bytes of memory.
     pub memory: u64,
@@ -20,17 +20,23 @@ pub struct Hardware {
     pub adapters: u32,
     /// How many bytes its disk of changes holds.
     pub disk: u64,
+    /// Modules that their kernel has loaded, sorted.
+    pub modules: Vec<String>,
 }
 
 impl Hardware {
     /// What a file asks for.
     pub(crate) fn of(machine: &spec::Machine) -> Hardware {
         let limits = machine.limits();
+        let mut modules: Vec<String> = machine.needs().iter().map(|need| need.module().to_owned()).collect();
+        modules.sort_unstable();
+        modules.dedup();
         Hardware {
             memory: limits.memory().unwrap_or(MEMORY),
             processors: limits.cpu_milli().map_or(1, |milli| milli.div_ceil(1000)),
             adapters: machine.interfaces().len() as u32,
             disk: machine.disk().unwrap_or(DISK).max(LEAST_DISK),
+            modules,
         }
     }
 }

@@ -35,7 +35,7 @@ const PARAMETERS: &str = "console=ttyS0 quiet panic=-1 nokaslr mitigations=off t
 /// The command that becomes QEMU and starts a kernel from nothing, in memory that becomes the template's. Its standard
 /// input is the socket that the guest's port leads to, its output the guest's console, and its standard error the
 /// monitor's socket. The guest waits for the monitor's word to start.
-pub(super) fn boot(hardware: Hardware, agent: &str) -> Vec<String> {
+pub(super) fn boot(hardware: &Hardware, agent: &str) -> Vec<String> {
     let size = hardware.disk.to_string();
     let first = ["/bin/sh", "-c", FIRST_START, "sh", INITIAL_MODULES, agent, TEMPLATE, CHANGES, &size];
     let kernel = ["-kernel", KERNEL, "-initrd", "/tmp/initramfs", "-append", PARAMETERS];
@@ -46,7 +46,7 @@ pub(super) fn boot(hardware: Hardware, agent: &str) -> Vec<String> {
 }
 
 /// As [`boot`], for a copy of the template: it waits to be told which state its devices have.
-pub(super) fn copy(hardware: Hardware) -> Vec<String> {
+pub(super) fn copy(hardware: &Hardware) -> Vec<String> {
     let mut words: Vec<String> = ["/bin/sh", "-c", START, "sh"].map(str::to_owned).into();
     words.extend(machine(hardware, "share=off,readonly=on,rom=off"));
     // The state is that of devices alone, without what a migration says first.
@@ -56,7 +56,7 @@ pub(super) fn copy(hardware: Hardware) -> Vec<String> {
 }
 
 /// The machine, the same for a template and for its copies.
-fn machine(hardware: Hardware, sharing: &str) -> Vec<String> {
+fn machine(hardware: &Hardware, sharing: &str) -> Vec<String> {
     let size = format!("{}M", hardware.memory >> 20);
     let processors = hardware.processors.to_string();
     let memory = format!("memory-backend-file,id=ram,size={size},mem-path={MEMORY},{sharing}");

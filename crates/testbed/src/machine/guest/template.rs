@@ -17,8 +17,9 @@ use testbed_sys::fdpass;
 const AGENT_ARCHIVE: &str = "/tmp/agent.cpio";
 
 /// What is in a template, beside the layers that its jail stands on, as text that changes when it does.
-pub(crate) fn recipe(hardware: Hardware) -> String {
-    let words = [qemu::boot(hardware, AGENT_ARCHIVE), qemu::copy(hardware)].concat();
+pub(crate) fn recipe(hardware: &Hardware) -> String {
+    let words =
+        [qemu::boot(hardware, AGENT_ARCHIVE), qemu::copy(hardware), hardware.modules.clone()].concat();
     words.join("\n")
 }
 
@@ -26,19 +27,25 @@ pub(crate) fn recipe(hardware: Hardware) -> String {
 ///
 /// # Errors
 /// Why it does not start, with what it says last; [`FaultKind::Timeout`].
-pub(crate) fn make_template(jail: &Machine, hardware: Hardware, deadline: Duration) -> Result<(), Fault> {
+pub(crate) fn make_template(jail: &Machine, hardware: &Hardware, deadline: Duration) -> Result<(), Fault> {
     jail.write_file(AGENT_ARCHIVE, 0o600, &initramfs::archive(&[("init", 0o755, AGENT)]))?;
     let (ours, port) = fdpass::stream_pair().doing("make a socket")?;
     let console = Arc::new(Log::default());
     let hypervisor = Hypervisor::start(jail, qemu::boot(hardware, AGENT_ARCHIVE), port, &console)?;
     let link = Arc::new(Link::new("template", ours, 1, Box::new(Greeted)).doing("reach the template")?);
     poller::watch(&link).doing("watch the template")?;
-    let result = start(jail, hypervisor, &link, deadline);
+    let result = start(jail, hypervisor, &link, &hardware.modules, deadline);
     link.close(Fault::new(FaultKind::State, "the template is made"));
     result.map_err(|fault| super::with_console(fault, &console))
 }
 
-fn start(jail: &Machine, mut hypervisor: Hypervisor, link: &Link, deadline: Duration) -> Result<(), Fault> {
+fn start(
+    jail: &Machine,
+    mut hypervisor: Hypervisor,
+    link: &Link,
+    modules: &[String],
+    deadline: Duration,
+) -> Result<(), Fault> {
     hypervisor.run()?;
     link.send(0, Kind::Hello, &Hello::ours(), Vec::new())?;
     ask(link, Request::Rest, deadline)?;
@@ -47,6 +54,9 @@ fn start(jail: &Machine, mut hypervisor: Hypervisor, link: &Link, deadline: Dura
     hypervisor.run()?;
     super::wake(link, false)?;
     ask(link, Request::EnterRoot, deadline)?;
+    if !modules.is_empty() {
+        ask(link, Request::Load { modules: modules.to_vec() }, deadline)?;
+    }
     warm_up(link, deadline)?;
     ask(link, Request::Rest, deadline)?;
     hypervisor.stop()?;
