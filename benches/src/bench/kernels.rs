@@ -16,13 +16,7 @@ use testbed_agent::agent::Tool;
 /// Where root's images are.
 const STORE: &str = "/var/cache/testbed";
 
-const ONE: &str = r#"
-    [images.deb]
-    base = "debian:bookworm"
-    [machines.m]
-    image = "deb"
-    kernel = "own"
-"#;
+const ONE: &str = "[machines.m]\nimage = \"debian:bookworm\"\nkernel = \"own\"";
 const FIVE: &str = r#"
     [images.deb]
     base = "debian:bookworm"

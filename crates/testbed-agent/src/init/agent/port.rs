@@ -24,12 +24,13 @@ impl Agent<'_> {
     /// Stands still until it is woken. What has been said is all out by then, and nothing more is read: so whoever wakes
     /// it, here or in a copy of the machine, begins between two frames.
     pub(super) fn rest(&mut self) -> io::Result<()> {
-        while !self.out.is_empty() {
-            wait_for(&self.line, PollFlags::OUT)?;
-            self.flush()?;
-        }
         while self.rests {
+            while !self.out.is_empty() {
+                wait_for(&self.line, PollFlags::OUT)?;
+                self.flush()?;
+            }
             wait_for(&self.line, PollFlags::IN)?;
+            // It may be woken and told to rest again at once.
             self.read_socket()?;
         }
         self.flush()
