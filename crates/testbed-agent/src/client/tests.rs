@@ -196,7 +196,7 @@ fn what_is_wrong_comes_with_the_way_out() {
     assert_eq!(wrong("").1, "`testbed --help` says what there is");
     assert_eq!(wrong("frobnicate").0, "there is no command `frobnicate`");
     assert_eq!(wrong("up").1, "call it on the host");
-    assert_eq!(wrong("net").1, "after `net` comes one of capture, cut, heal");
+    assert_eq!(wrong("net").1, "after `net` comes one of capture, attach, detach, cut, heal");
     assert_eq!(wrong("net cat x").0, "there is no `net cat`");
     assert_eq!(
         wrong("ping m x --cuont 3").1,
