@@ -34,7 +34,7 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How much of its console a fault carries, in bytes.
 const CONSOLE_TAIL: usize = 4096;
 /// How long an agent may take to come to rest.
-const REST: Duration = Duration::from_secs(5);
+const REST: Duration = Duration::from_secs(10);
 
 /// What a machine with a kernel of its own begins with.
 pub(crate) struct Birth {
