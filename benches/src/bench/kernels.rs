@@ -1,17 +1,16 @@
 //! Machines with kernels of their own, against hypervisors that go on with the same template.
 
-use super::{GAP, LONG, checked, engine};
+use super::{LONG, by_turns, checked, engine};
 use crate::floor::Floor;
 use crate::sample::{Pair, Sample, show};
-use crate::{Outcome, calm, say};
+use crate::{Outcome, say};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 use testbed::bed::{Bed, Images as _, Options, Prepared, StoredImages};
 use testbed::image::Store;
 use testbed::{Engine, spec};
-use testbed_agent::agent::Report;
-use testbed_agent::agent::Tool;
+use testbed_agent::agent::{Report, Tool};
 
 /// Where root's images are.
 const STORE: &str = "/var/cache/testbed";
@@ -101,31 +100,23 @@ fn hypervisors(bed: &Bed) -> Outcome<Vec<u32>> {
 pub(crate) fn kernels(rounds: usize) -> Outcome<()> {
     let one = Ready::new(ONE)?;
     let mut floor = one.floor("clone")?;
-    let (mut clones, mut firsts, mut rollbacks) = (Pair::default(), Sample::default(), Pair::default());
-    for round in 0..rounds + 2 {
-        calm::wait(GAP)?;
-        let floor = floor.round()?;
-        calm::wait(GAP)?;
+    let (mut firsts, mut rollbacks) = (Sample::default(), Sample::default());
+    let clones = by_turns(rounds, &mut floor, || {
         let begun = Instant::now();
         let bed = one.make()?;
         bed["m"].stat("/")?;
-        let ours = begun.elapsed();
+        let answers = begun.elapsed();
         bed["m"].command(["true"]).status()?;
-        let first = begun.elapsed();
+        firsts.add(begun.elapsed());
         bed.snapshot("then", &[])?;
         let begun = Instant::now();
         bed.rollback("then", &[])?;
         bed["m"].stat("/")?;
-        let back = begun.elapsed();
+        rollbacks.add(begun.elapsed());
         bed.kill(LONG)?;
-        if round >= 2 {
-            clones.floor.add(floor);
-            clones.ours.add(ours);
-            rollbacks.floor.add(floor);
-            rollbacks.ours.add(back);
-            firsts.add(first);
-        }
-    }
+        Ok(answers)
+    })?;
+    let rollbacks = Pair { ours: rollbacks, floor: clones.floor.clone() };
     clones.tell("a kernel's clone", 1.3);
     say(&format!("a kernel's clone       first command done after {} (median)", show(firsts.median())));
     rollbacks.tell("a kernel's rollback", 1.3);
@@ -141,21 +132,12 @@ fn pair(
     work: &dyn Fn(&Bed) -> Outcome<()>,
 ) -> Outcome<()> {
     let ready = Ready::new(text)?;
-    let mut floor = ready.floor(what)?;
-    let mut pair = Pair::default();
-    for round in 0..rounds + 2 {
-        calm::wait(GAP)?;
-        let floor = floor.round()?;
-        calm::wait(GAP)?;
+    let pair = by_turns(rounds, &mut ready.floor(what)?, || {
         let begun = Instant::now();
         let bed = ready.make()?;
         work(&bed)?;
-        let ours = begun.elapsed();
-        if round >= 2 {
-            pair.floor.add(floor);
-            pair.ours.add(ours);
-        }
-    }
+        Ok(begun.elapsed())
+    })?;
     pair.tell(name, 1.25);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! One machine, five on three networks, and the whole command.
 
-use super::{BREATH, GAP, LONG, checked, engine, make, use_up};
+use super::{BREATH, LONG, by_turns, checked, engine, make, use_up};
 use crate::floor::Floor;
 use crate::sample::{Pair, Sample, show};
 use crate::{Outcome, calm, say};
@@ -76,25 +76,17 @@ fn one_life(engine: &Engine, spec: &Machine) -> Outcome<()> {
 pub(crate) fn five(rounds: usize) -> Outcome<()> {
     let engine = engine()?;
     let spec = checked(FIVE)?;
-    let mut floor = Floor::start(&["five"])?;
-    let mut pair = Pair::default();
     let mut owed = Sample::default();
-    for round in 0..rounds + 2 {
-        calm::wait(GAP)?;
-        let floor = floor.round()?;
-        calm::wait(GAP)?;
+    let pair = by_turns(rounds, &mut Floor::start(&["five"])?, || {
         let begun = Instant::now();
         let bed = make(&engine, &spec)?;
         use_up(&bed)?;
         let ours = begun.elapsed();
         drop(bed);
         engine.settle()?;
-        if round >= 2 {
-            pair.floor.add(floor);
-            pair.ours.add(ours);
-            owed.add(begun.elapsed() - ours);
-        }
-    }
+        owed.add(begun.elapsed() - ours);
+        Ok(ours)
+    })?;
     pair.tell("five machines", 1.6);
     say(&format!(
         "five machines          owed   cgroup folders and the fabric, gone after {} more (median)",
@@ -122,12 +114,7 @@ fn time_runs(command: &PathBuf, folder: &PathBuf, rounds: usize) -> Outcome<Pair
         ));
     }
     std::fs::write(folder.join("testbed.toml"), text)?;
-    let mut floor = Floor::start(&["five"])?;
-    let mut pair = Pair::default();
-    for round in 0..rounds + 2 {
-        calm::wait(GAP)?;
-        let floor = floor.round()?;
-        calm::wait(GAP)?;
+    by_turns(rounds, &mut Floor::start(&["five"])?, || {
         let begun = Instant::now();
         let output = Command::new(command)
             .args(["run", "."])
@@ -136,16 +123,12 @@ fn time_runs(command: &PathBuf, folder: &PathBuf, rounds: usize) -> Outcome<Pair
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .output()?;
-        let ours = begun.elapsed();
+        let took = begun.elapsed();
         if !output.status.success() {
             return Err(format!("testbed run: {}", String::from_utf8_lossy(&output.stderr)).into());
         }
-        if round >= 2 {
-            pair.floor.add(floor);
-            pair.ours.add(ours);
-        }
-    }
-    Ok(pair)
+        Ok(took)
+    })
 }
 
 /// The command as it stands in the working copy.

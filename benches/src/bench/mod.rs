@@ -7,7 +7,9 @@ mod machines;
 mod thousand;
 mod traffic;
 
-use crate::Outcome;
+use crate::floor::Floor;
+use crate::sample::Pair;
+use crate::{Outcome, calm};
 use std::sync::Arc;
 use std::time::Duration;
 use testbed::bed::{Bed, HostOnly, Options};
@@ -48,6 +50,22 @@ pub(crate) fn run(names: &[String], rounds: Option<usize>) -> Outcome<()> {
         }
     }
     Ok(())
+}
+
+/// Rounds of ours and of a floor by turns, each after a quiet moment. The first two do not count.
+fn by_turns(rounds: usize, floor: &mut Floor, mut ours: impl FnMut() -> Outcome<Duration>) -> Outcome<Pair> {
+    let mut pair = Pair::default();
+    for round in 0..rounds + 2 {
+        calm::wait(GAP)?;
+        let floor = floor.round()?;
+        calm::wait(GAP)?;
+        let ours = ours()?;
+        if round >= 2 {
+            pair.floor.add(floor);
+            pair.ours.add(ours);
+        }
+    }
+    Ok(pair)
 }
 
 fn engine() -> Outcome<Engine> {
