@@ -18,6 +18,7 @@ const FOLDER: &str = "/lib/modules";
 const INITIAL: &str = "/modules";
 /// Names the program that the kernel has load what it asks for (`Documentation/admin-guide/sysctl/kernel.rst`).
 const LOADER: &str = "/proc/sys/kernel/modprobe";
+
 /// Loads all that came along in the initial root.
 pub(super) fn load_initial() -> Result<(), Fault> {
     let Ok(entries) = fs::read_dir(INITIAL) else { return Ok(()) };

@@ -2,7 +2,7 @@
 //!
 //! Such a machine is two: a *jail*, which is a machine like any other, and in it a hypervisor, which runs a kernel with
 //! the same agent as its process 1. What is asked of the machine is carried to the agent of the guest by a tool of the
-//! jail's; what is done to it as a whole (limits, a pause, its end) is done to the jail.
+//! jail's. Limits and its end are the jail's; to stand still, to be copied and to go on are matters of the hypervisor.
 
 mod hardware;
 mod hypervisor;
@@ -20,8 +20,9 @@ use crate::engine::Engine;
 use crate::engine::link::{Event, Handler, Link, lock};
 use hypervisor::{Hypervisor, State};
 use rustix::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use testbed_agent::agent::{Open, Reply, Request, Sink, Source, Tool, Tooling, Wake};
 use testbed_agent::frame::{Frame, FrameError, Kind};
@@ -65,7 +66,7 @@ pub(super) struct Guest {
     /// Set once it has been started.
     hypervisor: Arc<OnceLock<Mutex<Hypervisor>>>,
     /// Its agent has come to rest.
-    rests: Mutex<bool>,
+    rests: AtomicBool,
 }
 
 impl Machine {
@@ -102,7 +103,8 @@ impl Guest {
         let mut hypervisor = self.hypervisor()?;
         let open = Open { machine: String::new(), request: Request::Rest };
         let (_, events) = link.open(Kind::Open, &open, Vec::new())?;
-        *lock(&self.rests) = matches!(events.recv_timeout(REST), Ok(Event::Frame(..)));
+        let rests = matches!(events.recv_timeout(REST), Ok(Event::Frame(..)));
+        self.rests.store(rests, Ordering::Relaxed);
         hypervisor.stop()
     }
 
@@ -114,7 +116,7 @@ impl Guest {
 
     /// Puts what a copy needs beside the disk into the jail. The guest must have been paused.
     pub(super) fn save(&self, link: &Link) -> Result<Asleep, Fault> {
-        if !*lock(&self.rests) {
+        if !self.rests.load(Ordering::Relaxed) {
             let what = "take a snapshot of a machine whose agent does not answer";
             return Err(Fault::new(FaultKind::State, what));
         }
@@ -132,7 +134,7 @@ impl Guest {
         Hypervisor::forget(&self.jail)
     }
 
-    fn hypervisor(&self) -> Result<std::sync::MutexGuard<'_, Hypervisor>, Fault> {
+    fn hypervisor(&self) -> Result<MutexGuard<'_, Hypervisor>, Fault> {
         let missing = || Fault::new(FaultKind::State, "reach a hypervisor that has not started");
         self.hypervisor.get().map(lock).ok_or_else(missing)
     }
@@ -190,7 +192,7 @@ pub(super) fn make(
         jail: jail.clone(),
         console: Arc::default(),
         hypervisor: Arc::default(),
-        rests: Mutex::default(),
+        rests: AtomicBool::default(),
     };
     let (console, hypervisor) = (Arc::clone(&guest.console), Arc::clone(&guest.hypervisor));
     let core = Arc::new(Core {
