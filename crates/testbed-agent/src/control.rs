@@ -138,7 +138,7 @@ pub enum Ask {
         /// The machines; all if none.
         machines: Vec<String>,
     },
-    /// Puts machines back on the files of a snapshot. Answers [`Answer::Done`] when they are ready.
+    /// Puts machines back on a snapshot. Answers [`Answer::Done`] when they are ready.
     Rollback {
         /// Its name.
         name: String,

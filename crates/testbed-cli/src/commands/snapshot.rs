@@ -7,7 +7,9 @@ use crate::terminal;
 use testbed::control::{Answer, Ask, Client, SnapshotStatus};
 use testbed::{Fault, FaultKind};
 
-/// Take a snapshot of the files of machines, or list the snapshots there are.
+/// Take a snapshot of machines, or list the snapshots there are.
+///
+/// It holds their files, and the memory of those with kernels of their own.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Snapshot {
     /// Its name. Without one, the snapshots are listed.
@@ -26,7 +28,9 @@ pub(crate) struct Snapshot {
     output: Output,
 }
 
-/// Put machines back on the files of a snapshot. They end at once and start again.
+/// Put machines back on a snapshot.
+///
+/// They end at once and start again; those with kernels of their own go on where they were.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Rollback {
     /// The snapshot.

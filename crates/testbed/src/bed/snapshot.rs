@@ -90,8 +90,8 @@ impl Bed {
         all.into_iter().map(status).collect()
     }
 
-    /// Puts these machines, or all of the snapshot if none is named, back on its files: they end at once and start
-    /// again, with their services. Returns when they are ready.
+    /// Puts these machines, or all of the snapshot if none is named, back on it: they end at once and start again on its
+    /// files, with their services; those whose memory it holds go on where they were. Returns when they are ready.
     ///
     /// # Errors
     /// [`FaultKind::NotFound`] without such a snapshot or for a machine that is not in it, and those of a start.
