@@ -64,8 +64,10 @@ impl Ready {
     /// The floor that does the same with the words of a hypervisor of ours.
     fn floor(&self, what: &str) -> Outcome<Floor> {
         let bed = self.make()?;
-        let machine = bed.machines().next().ok_or("no machine")?;
-        machine.stat("/")?;
+        // One that has just been started may have no words yet.
+        for machine in bed.machines() {
+            machine.stat("/")?;
+        }
         let words = hypervisors(&bed)?.first().map(|pid| words_of(*pid)).ok_or("no hypervisor")??;
         bed.kill(LONG)?;
         let words = ["kernel", what, &self.layers].into_iter().chain(words.iter().map(String::as_str));
