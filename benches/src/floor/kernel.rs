@@ -253,6 +253,14 @@ impl Raw {
     }
 }
 
+impl Drop for Raw {
+    fn drop(&mut self) {
+        // A round that fails leaves none behind; one that was waited for has ended.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
 fn succeeded(frame: &Frame) -> Outcome<()> {
     match frame.message::<Reply>("reply").map_err(|e| e.to_string())? {
         Reply::Failed(fault) => Err(fault.to_string().into()),
