@@ -81,6 +81,14 @@ pub enum Ask {
         /// How long connecting may take.
         wait_ms: u32,
     },
+    /// Attaches to the console of a machine with a kernel of its own, as all others who have. Notes
+    /// [`Note::Ready`](crate::agent::Note::Ready); then data frames carry the last lines and what comes after them
+    /// ([`Stream::Output`](crate::frame::Stream::Output)), and what is typed (`Input`). Answers [`Answer::Done`] when the
+    /// machine has ended.
+    Console {
+        /// The machine.
+        machine: String,
+    },
     /// Stops all processes of a machine where they are. Answers [`Answer::Done`].
     Pause {
         /// The machine.

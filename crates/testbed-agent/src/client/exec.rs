@@ -41,6 +41,7 @@ pub(super) fn exec(connection: &mut Connection, exec: &Exec, io: &Io<'_>) -> Res
         output: Some(io.output),
         error: Some(io.error),
         ready: None,
+        leave: None,
         signals: io.signals.map(|fd| (fd, Signals::PassOn(followed))),
     };
     let channel = connection.open(&exec.machine, Request::Run(run))?;

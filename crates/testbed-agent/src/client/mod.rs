@@ -16,6 +16,7 @@
 mod address;
 mod arguments;
 mod connection;
+mod console;
 mod copy;
 mod exec;
 mod files;
@@ -32,6 +33,7 @@ mod words;
 
 pub use address::Address;
 pub use connection::Connection;
+pub use console::Console;
 pub use files::{FileAct, Files};
 pub use run::{Io, names_of, run, signals};
 pub use show::plain;

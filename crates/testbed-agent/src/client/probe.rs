@@ -26,8 +26,9 @@ pub(super) fn probe(
         input: reads.then_some(io.input),
         output: Some(io.output),
         error: None,
-        ready: listens.then_some(io.error),
+        ready: listens.then_some((io.error, "ready\n")),
         signals: None,
+        leave: None,
     };
     let (end, stopped) = match carry(channel, ends, timeout)? {
         Carried::Ended(end) => (end, false),

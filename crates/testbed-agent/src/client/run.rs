@@ -2,7 +2,7 @@
 
 use super::streams::{Carried, Ends, Signals, carry, write_all};
 use super::words::{Call, Capture, Host, Node, Wait, millis};
-use super::{Connection, address, copy, exec, files, probe, show, status, variables};
+use super::{Connection, address, console, copy, exec, files, probe, show, status, variables};
 use crate::agent::{Process, Program, Reply, Report, Request, Sink, Source, Tool, Tooling};
 use crate::control::{Answer, Ask, MachineStatus};
 use crate::fault::{Doing as _, Fault, FaultKind};
@@ -120,6 +120,7 @@ pub fn run(connection: &mut Connection, call: &Call, io: &Io<'_>) -> Result<u8, 
                 Carried::Unread => Ok(status::DONE),
             }
         }
+        Call::Console(wanted) => console::run(connection, wanted, io),
         Call::Link { machine, network, cut } => {
             let ask = Ask::Link { machine: machine.clone(), network: network.clone(), cut: *cut };
             connection.ask(&ask)?.end()?.answer()?;
@@ -215,7 +216,7 @@ fn capture(connection: &mut Connection, wanted: &Capture, io: &Io<'_>) -> Result
         }
     };
     let signals = io.signals.map(|fd| (fd, Signals::End));
-    let ends = Ends { output: Some(output), ready: Some(io.error), signals, ..Ends::default() };
+    let ends = Ends { output: Some(output), ready: Some((io.error, "ready\n")), signals, ..Ends::default() };
     let end = match carry(channel, ends, *timeout)? {
         Carried::Ended(end) | Carried::Stopped(end) => end,
         Carried::Unread => return Ok(status::DONE),

@@ -15,10 +15,12 @@ pub(super) struct Ends<'a> {
     pub(super) input: Option<BorrowedFd<'a>>,
     pub(super) output: Option<BorrowedFd<'a>>,
     pub(super) error: Option<BorrowedFd<'a>>,
-    /// Told when what runs is ready.
-    pub(super) ready: Option<BorrowedFd<'a>>,
+    /// Where to say what when what runs is ready.
+    pub(super) ready: Option<(BorrowedFd<'a>, &'a str)>,
     /// Signals, and what they do.
     pub(super) signals: Option<(BorrowedFd<'a>, Signals<'a>)>,
+    /// The byte of the input that ends the call; it is not sent.
+    pub(super) leave: Option<u8>,
 }
 
 /// What signals do.
@@ -89,9 +91,9 @@ pub(super) fn carry(
                 channel.grant(bytes.len())?;
             }
             Came::Note(Note::Ready) => {
-                if let Some(target) = ends.ready {
+                if let Some((target, text)) = ends.ready {
                     // Who does not want to know has closed it.
-                    let _ = write_all(target, b"ready\n");
+                    let _ = write_all(target, text.as_bytes());
                 }
             }
             Came::Note(Note::Started { .. }) => {}
@@ -103,11 +105,19 @@ pub(super) fn carry(
                     // Standard input that cannot be read has nothing in it.
                     Some(Err(_)) | None => 0,
                 };
+                let left =
+                    ends.leave.and_then(|leave| buffer[..length].iter().position(|byte| *byte == leave));
                 if length == 0 {
                     input = None;
                     channel.send_end()?;
                 } else {
-                    channel.send(&buffer[..length])?;
+                    channel.send(&buffer[..left.unwrap_or(length)])?;
+                }
+                if left.is_some() {
+                    input = None;
+                    channel.signal(libc::SIGTERM)?;
+                    stopped = true;
+                    until = Some(Instant::now() + GRACE + ANSWER);
                 }
             }
             Came::End(end) => return Ok(if stopped { Carried::Stopped(end) } else { Carried::Ended(end) }),

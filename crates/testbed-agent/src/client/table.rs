@@ -291,6 +291,17 @@ The status is 1 if it does not hold in time.",
         &[Opt::value(Some('s'), "signal", "SIGNAL", "its name or number [default: TERM]")],
     )
     .more("After `--`, a negative PID is a process group."),
+    Verb::new(
+        "console",
+        "MACHINE",
+        "Attaches the terminal to the console of a machine that has a kernel of its own",
+        &[TIMEOUT],
+    )
+    .more(
+        "It shows the last lines, and what comes. What is typed goes to the program that reads the console,\n\
+         if one does; Ctrl-] leaves. Without a terminal it goes on when the input has ended, until the\n\
+         machine ends.",
+    ),
     Verb::new("connect", "MACHINE PORT", "Relays standard input and output to a TCP port of a machine", &[]),
 ];
 

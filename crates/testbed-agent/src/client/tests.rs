@@ -105,6 +105,14 @@ fn conditions_are_those_of_the_agent() {
 }
 
 #[test]
+fn a_console_is_left_in_time() {
+    let timeout = Some(Duration::from_secs(3));
+    assert_eq!(call("console m"), Call::Console(Console { machine: "m".into(), timeout: None }));
+    assert_eq!(call("console m --timeout 3s"), Call::Console(Console { machine: "m".into(), timeout }));
+    assert_eq!(wrong("console").0, "MACHINE is missing");
+}
+
+#[test]
 fn places_are_here_or_on_a_machine() {
     let place =
         |machine: Option<&str>, path: &str| Place { machine: machine.map(str::to_owned), path: path.into() };

@@ -3,6 +3,7 @@
 use super::Wrong;
 use super::address::{self, Address};
 use super::arguments::{Arguments, number};
+use super::console::{self, Console};
 use super::files::{self, Files};
 use super::signal::parse_signal;
 use super::table::{self, Found, Verb};
@@ -66,6 +67,8 @@ pub enum Call {
         /// The port.
         port: u16,
     },
+    /// Attach standard input and output to the console of a machine.
+    Console(Console),
     /// Take a machine off a network, or put it back.
     Link {
         /// The machine.
@@ -109,7 +112,7 @@ pub enum Call {
 impl Call {
     /// Signals that come while it is carried out are for what runs.
     pub fn takes_signals(&self) -> bool {
-        matches!(self, Call::Exec(_) | Call::Capture(_))
+        matches!(self, Call::Exec(_) | Call::Capture(_) | Call::Console(_))
     }
 }
 
@@ -299,6 +302,7 @@ fn build(verb: &Verb, a: &mut Arguments) -> Result<Call, Wrong> {
         "kill" => kill(a)?,
         "wait" => Call::Wait(wait(a)?),
         "connect" => Call::Connect { machine: a.next("MACHINE")?, port: port(&a.next("PORT")?)? },
+        "console" => Call::Console(console::parse(a)?),
         "net cut" | "net heal" => {
             let cut = verb.name == "net cut";
             Call::Link { machine: a.next("MACHINE")?, network: a.rest_one()?, cut }

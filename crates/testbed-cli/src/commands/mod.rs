@@ -87,6 +87,9 @@ pub(crate) enum Command {
     /// Signal processes of a machine.
     #[command(disable_help_flag = true)]
     Kill(words::Arguments),
+    /// Attach the terminal to the console of a machine that has a kernel of its own.
+    #[command(disable_help_flag = true)]
+    Console(words::Arguments),
     /// Relay standard input and output to a TCP port of a machine: for proxy commands.
     #[command(disable_help_flag = true)]
     Connect(words::Arguments),
@@ -151,6 +154,7 @@ impl Command {
             Command::Wait(arguments) => arguments.run("wait", place),
             Command::Ps(arguments) => arguments.run("ps", place),
             Command::Kill(arguments) => arguments.run("kill", place),
+            Command::Console(arguments) => arguments.run("console", place),
             Command::Connect(arguments) => arguments.run("connect", place),
             Command::Net(arguments) => arguments.run("net", place),
             Command::Ping(arguments) => arguments.run("ping", place),

@@ -18,6 +18,7 @@ mod ordinary;
 mod ranges;
 mod reports;
 mod runs;
+mod screens;
 mod stays;
 mod streams;
 mod terminals;

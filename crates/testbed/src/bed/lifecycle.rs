@@ -205,7 +205,7 @@ impl Bed {
 fn ask_to_end(machine: &Machine, end: Instant) -> Result<(), Fault> {
     let processes = machine.processes()?;
     // A kernel of the machine's own has threads, which are all children of one of them.
-    let is_thread = |pid| pid == KERNEL_THREADS && machine.console().is_some();
+    let is_thread = |pid| pid == KERNEL_THREADS && machine.console().is_ok();
     let others = || processes.iter().filter(|p| p.pid != 1 && !is_thread(p.pid) && !is_thread(p.parent));
     for process in others() {
         match machine.signal(process.pid as i32, TERMINATE) {

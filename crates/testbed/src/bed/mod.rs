@@ -28,7 +28,7 @@ pub use testbed_agent::control::SnapshotStatus;
 use crate::control::session::Session;
 use crate::engine::Engine;
 use crate::engine::link::lock;
-use crate::machine::Machine;
+use crate::machine::{Condition, Console, Machine};
 use crate::net::recent::{Watched, Watcher};
 use crate::net::switch::Switch;
 use crate::net::uplink;
@@ -286,8 +286,29 @@ impl Bed {
     /// The last of what a service has written; [`CONSOLE`] is what a kernel of the machine's own has, if it has one and no
     /// service is called so.
     pub fn service_log(&self, machine: &str, service: &str) -> Option<Arc<Log>> {
-        let console = || self.find(machine).ok().filter(|_| service == CONSOLE)?.console();
+        let console = || {
+            self.find(machine)
+                .ok()
+                .filter(|_| service == CONSOLE)?
+                .console()
+                .ok()
+                .map(|console| console.log())
+        };
         self.shared.services.log(machine, service).or_else(console)
+    }
+
+    /// The console of a machine that has a kernel of its own, and runs.
+    ///
+    /// # Errors
+    /// As for [`Machine::console`]; [`FaultKind::State`] for one that has ended.
+    pub fn console(&self, machine: &str) -> Result<Arc<Console>, Fault> {
+        let machine = self.find(machine)?;
+        let console = machine.console()?;
+        if machine.condition() == Condition::Stopped {
+            let fault = machine.fault(FaultKind::State, "reach the console of a machine that has stopped");
+            return Err(fault.hint(format!("`testbed logs {} {CONSOLE}` shows what it said", machine.name())));
+        }
+        Ok(console)
     }
 
     /// All services and how they are.

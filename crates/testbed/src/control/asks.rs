@@ -3,13 +3,14 @@
 use super::channel::Channel;
 use super::status;
 use crate::bed::{Bed, Ending, NewInterface};
-use crate::machine::Variables;
+use crate::engine::link::lock;
+use crate::machine::{Console, Variables};
 use crate::net::capture;
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::io::Errno;
 use std::io::{self, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use testbed_agent::agent::Note;
 use testbed_agent::control::{Answer, Ask, Condition};
@@ -33,6 +34,11 @@ pub trait Holder: Send + Sync {
 
 /// What a message holds beside its list, in bytes.
 const ROOM: usize = MAX_BODY - 64;
+
+/// So many lines of a console are shown to whoever attaches to it.
+const SHOWN_LINES: usize = 24;
+/// How long what is typed on a console may wait for a program that reads it, once the console holds no more.
+const TYPED: Duration = Duration::from_secs(5);
 
 /// How much is read at once, in bytes.
 const PIECE: usize = 32 * 1024;
@@ -74,6 +80,11 @@ pub(super) fn carry_out(
             let socket = bed.connect(&machine, port, Duration::from_millis(wait_ms.into()))?;
             drop(bed);
             connect(socket, channel).map(done)
+        }
+        Ask::Console { machine } => {
+            let console = bed.console(&machine)?;
+            drop(bed);
+            attach(&console, channel).map(done).map_err(|fault| fault.on(machine))
         }
         Ask::Pause { machine } => bed.find(&machine)?.pause().map(done),
         Ask::Resume { machine } => bed.find(&machine)?.resume().map(done),
@@ -271,6 +282,43 @@ fn write_all(socket: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
         }
     }
     Ok(())
+}
+
+/// Shows a console, from its last lines on, and types what comes.
+fn attach(console: &Arc<Console>, channel: &Arc<Channel>) -> Result<(), Fault> {
+    let log = console.log();
+    let stopped = Arc::new(AtomicBool::new(false));
+    let (its, sets) = (Arc::clone(&log), Arc::clone(&stopped));
+    channel.on_stop(move || {
+        sets.store(true, Ordering::Release);
+        its.wake();
+    });
+    channel.note(&Note::Ready);
+    let untyped = Arc::new(Mutex::new(None));
+    let (types, input, failed) = (Arc::clone(console), Arc::clone(channel), Arc::clone(&untyped));
+    std::thread::Builder::new()
+        .name("testbed-console".into())
+        .spawn(move || {
+            while let Some(bytes) = input.receive() {
+                if let Err(fault) = types.write(&bytes, TYPED) {
+                    *lock(&failed) = Some(fault);
+                    input.stop(false);
+                    break;
+                }
+            }
+        })
+        .doing("attach to a console")?;
+    let mut from = log.last_lines(SHOWN_LINES);
+    while let Some((bytes, next)) = log.follow_unless(from, &stopped) {
+        if channel.send(&bytes).is_err() {
+            break;
+        }
+        from = next;
+    }
+    // What still waits to be typed has nobody to read it.
+    channel.stop(false);
+    let untyped = lock(&untyped).take();
+    untyped.map_or(Ok(()), Err)
 }
 
 fn logs(bed: Bed, machine: &str, service: &str, follow: bool, channel: &Arc<Channel>) -> Result<(), Fault> {

@@ -15,7 +15,7 @@ mod template;
 pub use hardware::Hardware;
 pub(crate) use template::{make_template, recipe};
 
-use super::{Core, Life, Log, Machine, ServedPrograms, Upper};
+use super::{Console, Core, Life, Machine, ServedPrograms, Upper};
 use crate::engine::Engine;
 use crate::engine::link::{Event, Handler, Link, lock};
 use hypervisor::{Hypervisor, State};
@@ -61,8 +61,7 @@ pub(crate) struct Asleep {
 /// What is there of a machine beside the link to its agent.
 pub(super) struct Guest {
     jail: Machine,
-    /// What the guest's kernel writes, and its hypervisor.
-    console: Arc<Log>,
+    console: Arc<Console>,
     /// Set once it has been started.
     hypervisor: Arc<OnceLock<Mutex<Hypervisor>>>,
     /// Its agent has come to rest.
@@ -85,7 +84,7 @@ impl Guest {
         self.jail.pid().ok()
     }
 
-    pub(super) fn console(&self) -> Arc<Log> {
+    pub(super) fn console(&self) -> Arc<Console> {
         Arc::clone(&self.console)
     }
 
@@ -141,19 +140,21 @@ impl Guest {
 }
 
 /// A fault with the last that a console says.
-fn with_console(fault: Fault, console: &Log) -> Fault {
-    console.wait_closed(Instant::now() + LAST_WORDS);
-    let tail = console.tail(CONSOLE_TAIL);
+fn with_console(fault: Fault, console: &Console) -> Fault {
+    let log = console.log();
+    log.wait_closed(Instant::now() + LAST_WORDS);
+    let tail = log.tail(CONSOLE_TAIL);
     if tail.is_empty() || fault.log.is_some() { fault } else { fault.log(tail) }
 }
 
-/// Has one made, on an upper layer that is there or on a new one. It is usable at once: what is asked of it waits until it
-/// can answer.
+/// Has one made, on an upper layer that is there or on a new one, with the console that it had before, if any. It is usable
+/// at once: what is asked of it waits until it can answer.
 pub(super) fn make(
     engine: &Engine,
     name: &str,
     birth: Birth,
     upper: Option<Arc<Upper>>,
+    console: Arc<Console>,
 ) -> Result<Arc<Core>, Fault> {
     let Birth { jail, machine, hardware, links, asleep } = birth;
     let has_changes = upper.is_some() || !jail.snapshots.is_empty();
@@ -188,12 +189,8 @@ pub(super) fn make(
         let identity = (state == State::Template).then(identity::fresh).transpose()?;
         replies.push(ask(Request::Become { machine: Box::new(machine), identity })?);
     }
-    let guest = Guest {
-        jail: jail.clone(),
-        console: Arc::default(),
-        hypervisor: Arc::default(),
-        rests: AtomicBool::default(),
-    };
+    let guest =
+        Guest { jail: jail.clone(), console, hypervisor: Arc::default(), rests: AtomicBool::default() };
     let (console, hypervisor) = (Arc::clone(&guest.console), Arc::clone(&guest.hypervisor));
     let core = Arc::new(Core {
         number: jail.number(),
@@ -232,7 +229,7 @@ fn start(
     hardware: Hardware,
     links: Vec<OwnedFd>,
     state: State,
-    console: &Arc<Log>,
+    console: &Console,
 ) -> Result<Hypervisor, Fault> {
     jail.wait_started(super::ANSWER)?;
     let (port, guests_port) = fdpass::stream_pair().doing("make a socket")?;

@@ -45,6 +45,15 @@ impl Log {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// Where the last lines begin that are kept, as an offset for [`Log::follow`].
+    pub fn last_lines(&self, count: usize) -> u64 {
+        let state = lock(&self.state);
+        // The end of the last line is no beginning.
+        let ends = state.kept.iter().enumerate().rev().skip(1).filter(|(_, byte)| **byte == b'\n');
+        let skip = ends.map(|(at, _)| at + 1).nth(count.saturating_sub(1)).unwrap_or(0);
+        state.total - (state.kept.len() - skip) as u64
+    }
+
     /// What was written from an offset on, waiting until there is something or nothing more comes: the bytes and the
     /// offset behind them. None at the end.
     pub fn follow(&self, from: u64, deadline: Option<Instant>) -> Option<(Vec<u8>, u64)> {

@@ -2,6 +2,7 @@
 
 mod command;
 mod connect;
+mod console;
 mod copy;
 mod files;
 mod guest;
@@ -15,6 +16,7 @@ pub(crate) use log::LogReader;
 pub(crate) use upper::Upper;
 
 pub use command::{Command, OUTPUT_KEPT, Output, Pipes, Running};
+pub use console::Console;
 pub use guest::Hardware;
 pub use log::Log;
 pub use testbed_agent::control::Condition;
@@ -124,7 +126,7 @@ impl Machine {
 
     /// Has a machine with a kernel of its own made.
     pub(crate) fn make_guest(engine: &Engine, name: &str, birth: Birth) -> Result<Machine, Fault> {
-        Ok(Machine::new(engine, name, guest::make(engine, name, birth, None)?))
+        Ok(Machine::new(engine, name, guest::make(engine, name, birth, None, Arc::default())?))
     }
 
     /// Has it made again after its end: on an upper layer that is there, or on a new one. What is asked of it from now
@@ -149,7 +151,8 @@ impl Machine {
     /// As for that.
     pub(crate) fn make_guest_again(&self, birth: Birth, upper: Option<Arc<Upper>>) -> Result<(), Fault> {
         self.must_be_stopped()?;
-        self.replace(guest::make(self.engine(), self.name(), birth, upper)?);
+        let console = self.console()?;
+        self.replace(guest::make(self.engine(), self.name(), birth, upper, console)?);
         Ok(())
     }
 
@@ -176,9 +179,17 @@ impl Machine {
         Arc::clone(&self.shared.variables)
     }
 
-    /// What a kernel of its own has written to its console, and its hypervisor; none for a machine with the host's kernel.
-    pub fn console(&self) -> Option<Arc<Log>> {
-        self.core().guest.as_ref().map(guest::Guest::console)
+    /// The console of a kernel of its own.
+    ///
+    /// # Errors
+    /// [`FaultKind::Unsupported`] for a machine with the host's kernel.
+    pub fn console(&self) -> Result<Arc<Console>, Fault> {
+        let shared = || {
+            let fault =
+                self.fault(FaultKind::Unsupported, "reach the console of a machine with the host's kernel");
+            fault.hint(format!("`testbed shell {}` gives a terminal there", self.name()))
+        };
+        self.core().guest.as_ref().map(guest::Guest::console).ok_or_else(shared)
     }
 
     pub(crate) fn core(&self) -> Arc<Core> {

@@ -58,8 +58,10 @@ pub(super) fn of(bed: &Bed) -> Vec<Evidence> {
         (!text.is_empty()).then_some(Evidence { machine: None, name, text: text.into_bytes() })
     }));
     for machine in bed.machines() {
-        let console = machine.console();
-        if let Some(text) = console.as_ref().map(|console| console.bytes()).filter(|text| !text.is_empty()) {
+        let console = machine.console().ok();
+        if let Some(text) =
+            console.as_ref().map(|console| console.log().bytes()).filter(|text| !text.is_empty())
+        {
             all.push(Evidence { machine: Some(machine.name().to_owned()), name: CONSOLE.into(), text });
         }
         all.extend(changes(bed, machine.name()));

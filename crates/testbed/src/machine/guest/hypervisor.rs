@@ -2,9 +2,8 @@
 
 use super::monitor::Monitor;
 use super::qemu;
-use crate::machine::{Log, LogReader, Machine, Running};
+use crate::machine::{Console, LogReader, Machine, Running};
 use rustix::fd::OwnedFd;
-use rustix::pipe::{PipeFlags, pipe_with};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,11 +57,12 @@ impl Hypervisor {
         jail: &Machine,
         command: Vec<String>,
         port: OwnedFd,
-        console: &Arc<Log>,
+        console: &Console,
     ) -> Result<Hypervisor, Fault> {
-        let (reader, (ours, theirs)) =
-            (LogReader::start()?, pipe_with(PipeFlags::CLOEXEC).doing("make a pipe")?);
-        reader.add(ours, console)?;
+        let (ours, theirs) = fdpass::stream_pair().doing("make a socket")?;
+        let reader = LogReader::start()?;
+        reader.add(ours.try_clone().doing("copy a descriptor")?, &console.log())?;
+        console.connect(ours)?;
         let (monitor, its_monitor) = fdpass::stream_pair().doing("make a socket")?;
         let running = jail.command(command).spawn_with(Some(port), theirs, Some(its_monitor))?;
         Ok(Hypervisor { monitor: Monitor::open(monitor)?, running, _reader: reader })

@@ -16,13 +16,12 @@ pub(super) const MEMORY: &str = "/usr/lib/testbed/template/memory";
 pub(super) const DEVICES: &str = "/usr/lib/testbed/template/devices";
 const CHANGES: &str = "/usr/lib/testbed/template/changes";
 
-/// Gives QEMU the port's socket as descriptor 3 and the monitor's as 4, so that its console and its errors can be its
-/// standard output.
-const START: &str = r#"exec 3<&0 4<&2 2>&1 < /dev/null
+/// Gives QEMU the port's socket as descriptor 3, the monitor's as 4 and the console's as 5, where its errors go as well.
+const START: &str = r#"exec 3<&0 4<&2 5<&1 2>&1 < /dev/null
 exec "$@""#;
 
 /// As [`START`], and before that puts the initial root together, and makes a disk.
-const FIRST_START: &str = r#"exec 3<&0 4<&2 2>&1 < /dev/null
+const FIRST_START: &str = r#"exec 3<&0 4<&2 5<&1 2>&1 < /dev/null
 modules=$1 agent=$2 template=$3 disk=$4 size=$5; shift 5
 cat "$modules" "$agent" > /tmp/initramfs && rm "$agent" && mkdir -p "$template" && truncate -s "$size" "$disk" || exit
 mke2fs -q -F -t ext4 -m 0 -J size=4 -E lazy_itable_init=1,lazy_journal_init=1,nodiscard "$disk" || exit
@@ -33,8 +32,8 @@ const PARAMETERS: &str = "console=ttyS0 quiet panic=-1 nokaslr mitigations=off t
                           cryptomgr.notests rcupdate.rcu_expedited=1 random.trust_cpu=on noreplace-smp audit=0";
 
 /// The command that becomes QEMU and starts a kernel from nothing, in memory that becomes the template's. Its standard
-/// input is the socket that the guest's port leads to, its output the guest's console, and its standard error the
-/// monitor's socket. The guest waits for the monitor's word to start.
+/// input is the socket that the guest's port leads to, its output the socket of the guest's console, and its standard error
+/// the monitor's. The guest waits for the monitor's word to start.
 pub(super) fn boot(hardware: &Hardware, agent: &str) -> Vec<String> {
     let size = hardware.disk.to_string();
     let first = ["/bin/sh", "-c", FIRST_START, "sh", INITIAL_MODULES, agent, TEMPLATE, CHANGES, &size];
@@ -72,7 +71,7 @@ fn machine(hardware: &Hardware, sharing: &str) -> Vec<String> {
             "max",
         ],
         &["-object", &memory, "-m", &size, "-smp", &processors, "-S"],
-        &["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"],
+        &["-chardev", "socket,id=console,fd=5", "-serial", "chardev:console"],
         &["-device", "virtio-serial-pci", "-chardev", "socket,id=agent,fd=3"],
         &["-device", &port],
         &["-chardev", "socket,id=monitor,fd=4", "-mon", "monitor,mode=control"],

@@ -4,7 +4,7 @@ use super::hypervisor::Hypervisor;
 use super::{Hardware, initramfs, qemu};
 use crate::engine::link::{Event, Handler, Link};
 use crate::engine::{AGENT, poller};
-use crate::machine::{Log, Machine};
+use crate::machine::{Console, Machine};
 use rustix::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,7 +30,7 @@ pub(crate) fn recipe(hardware: &Hardware) -> String {
 pub(crate) fn make_template(jail: &Machine, hardware: &Hardware, deadline: Duration) -> Result<(), Fault> {
     jail.write_file(AGENT_ARCHIVE, 0o600, &initramfs::archive(&[("init", 0o755, AGENT)]))?;
     let (ours, port) = fdpass::stream_pair().doing("make a socket")?;
-    let console = Arc::new(Log::default());
+    let console = Console::default();
     let hypervisor = Hypervisor::start(jail, qemu::boot(hardware, AGENT_ARCHIVE), port, &console)?;
     let link = Arc::new(Link::new("template", ours, 1, Box::new(Greeted)).doing("reach the template")?);
     poller::watch(&link).doing("watch the template")?;
