@@ -1,6 +1,7 @@
 //! Making an archive.
 
 use super::super::{Doing, ToolIo};
+use rustix::io::Errno;
 use std::collections::HashMap;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{BufWriter, ErrorKind, Read, Write};
@@ -20,9 +21,13 @@ const KERNEL_FILE_SYSTEMS: [u64; 5] = [
     0x1cd1,      /* devpts */
 ];
 
+/// The longest list of attributes, and the longest value (xattr(7)).
+const LONGEST_ATTRIBUTE: usize = 64 * 1024;
+
 /// Writes a file or folder to the output as an archive.
 ///
-/// Modes, owners, times in seconds, symbolic and hard links, named pipes and devices are kept; sockets are left out.
+/// Modes, owners, times in seconds, symbolic and hard links, named pipes and devices are kept, and of files capabilities and
+/// users' own attributes; sockets are left out.
 /// The kernel's own file systems stand as empty folders. What vanishes meanwhile is left out.
 pub(crate) fn pack(path: &str, io: &mut ToolIo<'_>) -> Result<Report, Fault> {
     let top = Path::new(path);
@@ -92,10 +97,38 @@ impl<W: Write> Packer<W> {
         let size = metadata.len();
         // The header has told the size, whatever the file does meanwhile.
         let content = file.take(size).chain(std::io::repeat(0)).take(size);
+        let attributes = extended_attributes(file).doing_to("pack", doing())?;
+        // An archive without any is one of plain old tar.
+        if !attributes.is_empty() {
+            let attributes = attributes.iter().map(|(name, value)| (name.as_str(), &value[..]));
+            self.builder.append_pax_extensions(attributes).doing_to("pack", doing())?;
+        }
         self.builder.append_data(&mut header(&metadata), name, content).doing_to("pack", doing())?;
         self.bytes += size;
         Ok(())
     }
+}
+
+/// Those that programs may rely on, by what star and GNU tar call them in archives: file capabilities and users' own.
+fn extended_attributes(file: &File) -> std::io::Result<Vec<(String, Vec<u8>)>> {
+    let mut names = [0; LONGEST_ATTRIBUTE];
+    let length = match rustix::fs::flistxattr(file, &mut names[..]) {
+        Ok(length) => length,
+        Err(Errno::NOTSUP) => 0,
+        Err(error) => return Err(error.into()),
+    };
+    let names = names[..length].split(|byte| *byte == 0).filter_map(|name| std::str::from_utf8(name).ok());
+    let mut found = Vec::new();
+    for name in names.filter(|name| *name == "security.capability" || name.starts_with("user.")) {
+        let mut value = [0; LONGEST_ATTRIBUTE];
+        match rustix::fs::fgetxattr(file, name, &mut value[..]) {
+            Ok(length) => found.push((format!("SCHILY.xattr.{name}"), value[..length].to_vec())),
+            // It has vanished meanwhile.
+            Err(Errno::NODATA) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(found)
 }
 
 /// Puts what is in a folder on the stack of what waits, the first name on top.

@@ -99,6 +99,42 @@ fn a_tree_arrives_as_it_was() {
 }
 
 #[test]
+fn attributes_that_programs_rely_on_are_packed() {
+    let from = harness::folder();
+    // A name that takes a header of its own.
+    let name = "n".repeat(180);
+    std::fs::write(from.path(&name), "content").unwrap();
+    let set = |attribute: &str, value: &[u8]| {
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(from.path(&name), attribute, value, flags).unwrap();
+    };
+    set("user.note", b"of a user");
+    // Version 2, cap_net_raw permitted and effective (linux/capability.h, vfs_cap_data).
+    let capability = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    if is_root() {
+        set("security.capability", &capability);
+        set("trusted.note", b"of nobody else");
+    }
+    let archive = pack(&from.path("")).output;
+    let mut archive = tar::Archive::new(&archive[..]);
+    let mut found = BTreeMap::new();
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        if entry.path_bytes().ends_with(name.as_bytes()) {
+            for extension in entry.pax_extensions().unwrap().unwrap() {
+                let extension = extension.unwrap();
+                found.insert(extension.key().unwrap().to_owned(), extension.value_bytes().to_vec());
+            }
+        }
+    }
+    let mut wanted = BTreeMap::from([("SCHILY.xattr.user.note".to_owned(), b"of a user".to_vec())]);
+    if is_root() {
+        wanted.insert("SCHILY.xattr.security.capability".to_owned(), capability.to_vec());
+    }
+    assert_eq!(found, wanted);
+}
+
+#[test]
 fn gnu_tar_and_we_understand_each_other() {
     let (from, theirs, ours) = (harness::folder(), harness::folder(), harness::folder());
     rich(&from);
