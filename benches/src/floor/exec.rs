@@ -26,7 +26,8 @@ pub(super) fn serve() -> Outcome<()> {
             environment: &[],
             folder: c"/",
             stdio: [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
-            terminal: false,
+            more: &[],
+        terminal: false,
             user: None,
         };
         let pid = launch.start().map_err(|e| format!("{}: {}", e.step, e.error))?;

@@ -152,7 +152,7 @@ pub struct Run {
     pub cwd: Option<String>,
     /// `name`, `name:group` or numbers; root if none.
     pub user: Option<String>,
-    /// The three standard streams.
+    /// The three standard streams. Descriptors that come with the frame beyond those are the program's from 3 on.
     pub stdio: Stdio,
     /// Kill the program's process group after so many milliseconds.
     pub deadline_ms: Option<u64>,

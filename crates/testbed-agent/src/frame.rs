@@ -24,7 +24,7 @@ pub const MAX_DATA: usize = 64 * 1024;
 /// How many payload bytes may be under way on a channel, per direction, before [`Kind::Credit`] has come back.
 pub const WINDOW: u32 = 256 * 1024;
 /// The most descriptors that one frame may carry.
-pub const MAX_FDS: usize = 3;
+pub const MAX_FDS: usize = 8;
 
 const HEADER: usize = 10;
 const AFTER_LENGTH: usize = 6;

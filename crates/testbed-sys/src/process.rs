@@ -306,6 +306,8 @@ pub struct Launch<'a> {
     pub folder: &'a CStr,
     /// Standard input, output and error; none of them may be 0, 1 or 2.
     pub stdio: [BorrowedFd<'a>; 3],
+    /// What it has as descriptors from 3 on; none of them may have one of these numbers, or of standard streams.
+    pub more: &'a [BorrowedFd<'a>],
     /// Standard input is a terminal that becomes the program's controlling one.
     pub terminal: bool,
     /// User, group and supplementary groups, if they are to change.
@@ -405,7 +407,7 @@ extern "C" fn run_child(area: *mut libc::c_void) -> libc::c_int {
         if libc::setsid() < 0 {
             fail("setsid");
         }
-        for (number, fd) in launch.stdio.iter().enumerate() {
+        for (number, fd) in launch.stdio.iter().chain(launch.more).enumerate() {
             if libc::dup2(fd.as_raw_fd(), number as libc::c_int) < 0 {
                 fail("dup2");
             }

@@ -32,7 +32,8 @@ pub(super) struct Started {
     pub(super) report: Option<OwnedFd>,
 }
 
-/// Starts a program. `handed` are the descriptors that came with the request.
+/// Starts a program. `handed` are the descriptors that came with the request: those of its streams, and what it has from
+/// descriptor 3 on.
 pub(super) fn start(machine: &Machine, run: &Run, handed: Vec<OwnedFd>) -> Result<Started, Fault> {
     let user = User::find(run.user.as_deref().or(machine.user.as_deref()))?;
     let term = match &run.stdio {
@@ -62,6 +63,7 @@ pub(super) fn start(machine: &Machine, run: &Run, handed: Vec<OwnedFd>) -> Resul
         environment: &environment,
         folder: &folder,
         stdio: streams.child.each_ref().map(|fd| fd.as_fd()),
+        more: &streams.more.iter().map(|fd| fd.as_fd()).collect::<Vec<_>>(),
         terminal: streams.ours.terminal.is_some(),
         user: (!is_root).then_some((user.uid, user.gid, &user.groups[..])),
     };
@@ -169,6 +171,8 @@ fn run_tool(machine: &Machine, tool: &Tool, tell: &OwnedFd) -> std::io::Result<(
 
 struct Streams {
     child: [OwnedFd; 3],
+    /// Their numbers are above those that they will have.
+    more: Vec<OwnedFd>,
     ours: Started,
 }
 
@@ -230,7 +234,11 @@ impl Streams {
                 [copy(theirs.as_fd())?, copy(theirs.as_fd())?, theirs]
             }
         };
-        Ok(Streams { child, ours })
+        let left: Vec<OwnedFd> = handed.collect();
+        let above = 3 + left.len() as i32;
+        let lift = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, above).doing("copy a descriptor");
+        let more = left.iter().map(lift).collect::<Result<_, _>>()?;
+        Ok(Streams { child, more, ours })
     }
 }
 
