@@ -27,7 +27,7 @@ pub(super) fn serve() -> Outcome<()> {
             folder: c"/",
             stdio: [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
             more: &[],
-        terminal: false,
+            terminal: false,
             user: None,
         };
         let pid = launch.start().map_err(|e| format!("{}: {}", e.step, e.error))?;

@@ -1,7 +1,8 @@
 //! From the checked model to what the launcher is told.
 
 use super::{ImageRoot, Options};
-use crate::machine::{Birth, Hardware};
+use crate::machine::{Birth, Hardware, System};
+use crate::plan::base_of;
 use crate::spec;
 use rustix::fd::OwnedFd;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -13,8 +14,6 @@ use testbed_agent::{Doing as _, Fault, FaultKind};
 const DISK: u64 = 1 << 30;
 /// What the hypervisor of a machine with a kernel of its own may need beside what its guest has, in bytes.
 const HYPERVISOR_MEMORY: u64 = 512 << 20;
-/// How much a jail may write to its files beside its guest's disk and a copy of its memory, in bytes.
-const JAIL_FILES: u64 = 64 << 20;
 
 /// The networks of a copy, and the files that all its machines see.
 pub(super) fn fabric(spec: &spec::Testbed, fabric: u32) -> Order {
@@ -68,25 +67,30 @@ pub(super) fn machine(
 pub(super) fn birth(
     spec: &spec::Testbed,
     machine: &spec::Machine,
-    jail: &ImageRoot,
+    image: &ImageRoot,
     options: &Options,
     links: Vec<OwnedFd>,
 ) -> Result<Birth, Fault> {
-    let whole = self::machine(spec, machine, jail, None, options)?;
+    let whole = self::machine(spec, machine, image, None, options)?;
     let hardware = Hardware::of(machine);
     let changes = changes(machine);
     let most = |memory| memory + changes + HYPERVISOR_MEMORY;
     let limits = Limits { memory: whole.limits.memory.map(most), ..whole.limits };
     let jail = Machine { limits, ..Machine::new(machine.hostname(), whole.root, Upper::Memory(changes)) };
     let root = Root { layers: Vec::new(), host: false };
-    Ok(Birth { jail, machine: Machine { root, ..whole }, hardware, links, asleep: None })
+    let accelerator = image.accelerator.clone();
+    let open = |machine: &spec::Machine| {
+        let base = base_of(machine.image(), spec).unwrap_or(&spec::Base::Blank);
+        System::open(machine, base, hardware.disk).map_err(|fault| fault.on(machine.name()))
+    };
+    let system = Some(machine).filter(|machine| !machine.has_agent()).map(open).transpose()?;
+    Ok(Birth { jail, machine: Machine { root, ..whole }, hardware, accelerator, system, links, asleep: None })
 }
 
 /// How much the upper layer of a machine may hold, or of its jail: what it may write to its own files, in bytes.
 pub(super) fn changes(machine: &spec::Machine) -> u64 {
     if machine.kernel() == spec::Kernel::Own {
-        let Hardware { disk, memory, .. } = Hardware::of(machine);
-        return disk + memory + JAIL_FILES;
+        return Hardware::of(machine).jail_files();
     }
     // Files in memory count against the memory limit; beyond it the kernel would kill instead of refusing.
     machine.disk().unwrap_or_else(|| machine.limits().memory().map_or(DISK, |memory| memory / 2))

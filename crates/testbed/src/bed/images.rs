@@ -2,7 +2,7 @@
 
 use crate::engine::Engine;
 use crate::image::{self, EngineBuilder, Store};
-use crate::machine::Hardware;
+use crate::machine::{Accelerator, Hardware};
 use crate::plan::decide_kernels_here;
 use crate::spec;
 use std::any::Any;
@@ -25,6 +25,8 @@ pub struct ImageRoot {
     pub workdir: Option<String>,
     /// The user that programs run as, if the image says so.
     pub user: Option<String>,
+    /// What the guest of a jail runs on.
+    pub accelerator: Accelerator,
     /// Keeps the layers from being removed.
     pub guard: Option<Arc<dyn Any + Send + Sync>>,
 }
@@ -112,6 +114,7 @@ impl From<image::Resolved> for ImageRoot {
             env: found.env,
             workdir: found.workdir,
             user: found.user,
+            accelerator: found.accelerator,
             guard: Some(Arc::new(found.guard)),
         }
     }

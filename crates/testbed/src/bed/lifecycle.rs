@@ -137,6 +137,13 @@ impl Bed {
             }
             // Nothing in it could do anything about a request.
             Condition::Paused => {}
+            Condition::Created | Condition::Running if ending == Ending::Soft && !machine.has_agent() => {
+                // One that does not listen to its power button is ended by force.
+                let _ = machine.press_power(stop);
+                if machine.condition() == Condition::Stopped {
+                    return Ok(());
+                }
+            }
             Condition::Created | Condition::Running if ending == Ending::Soft => {
                 // Whatever keeps it from ending by itself is ended by force.
                 let _ = ask_to_end(machine, Instant::now() + stop);

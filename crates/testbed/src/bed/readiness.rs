@@ -1,14 +1,14 @@
 //! How a bed becomes ready.
 
 use super::service::died;
-use super::{Bed, Shared, definition};
+use super::{Bed, CONSOLE, Log, Shared, definition};
 use crate::engine::link::lock;
 use crate::machine::Machine;
 use crate::spec::{FileContent, FileEntry, ReadyCondition};
 use crate::{plan, spec};
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt as _;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use testbed_agent::agent::{Condition, Program, Tool};
 use testbed_agent::{Doing as _, Fault, FaultKind};
@@ -99,7 +99,7 @@ fn make_ready(
         return Ok(());
     }
     if files == Files::Put {
-        if spec.kernel() == spec::Kernel::Own {
+        if spec.kernel() == spec::Kernel::Own && spec.has_agent() {
             // Others have them as a layer.
             for (path, content) in definition::shared_files(&shared.spec) {
                 machine.write_file(&path, 0o644, content.as_bytes())?;
@@ -177,7 +177,7 @@ fn meet(shared: &Shared, spec: &spec::Machine, machine: &Machine, ready: &spec::
 
 fn meet_log(shared: &Shared, spec: &spec::Machine, text: &str, timeout: Duration) -> Result<(), Fault> {
     let end = Instant::now() + timeout;
-    let logs = shared.services.logs_of(spec.name());
+    let logs = logs_of(shared, spec);
     let found = match &logs[..] {
         [(_, log)] => log.wait_for(text, end),
         logs => std::thread::scope(|scope| {
@@ -191,8 +191,21 @@ fn meet_log(shared: &Shared, spec: &spec::Machine, text: &str, timeout: Duration
     // A log that has ended belongs to a service that has, or is about to be known to have.
     Err(match shared.services.failed(spec.name()) {
         Some((service, how)) => died(spec.name(), &service, how),
-        None => not_ready(spec, timeout, &format!("no line of a service's log holds {text:?}")),
+        None => {
+            let whose = if spec.has_agent() { "a service's log" } else { "its console" };
+            not_ready(spec, timeout, &format!("no line of {whose} holds {text:?}"))
+        }
     })
+}
+
+/// What its services write; a machine without an agent has a console instead.
+fn logs_of(shared: &Shared, spec: &spec::Machine) -> Vec<(String, Arc<Log>)> {
+    if spec.has_agent() {
+        return shared.services.logs_of(spec.name());
+    }
+    let machine = shared.by_name.get(spec.name()).and_then(|number| shared.machines.get(*number));
+    let console = machine.and_then(|machine| machine.console().ok()).map(|console| console.log());
+    console.map(|console| (CONSOLE.to_owned(), console)).into_iter().collect()
 }
 
 fn describe(condition: &ReadyCondition) -> String {
@@ -214,7 +227,7 @@ fn with_logs(shared: &Shared, spec: &spec::Machine, fault: Fault) -> Fault {
     if fault.log.is_some() {
         return fault;
     }
-    let logs = shared.services.logs_of(spec.name()).into_iter();
+    let logs = logs_of(shared, spec).into_iter();
     let text: String =
         logs.map(|(name, log)| format!("--- {name}\n{}\n", log.tail(LOG_TAIL).trim_end())).collect();
     if text.is_empty() { fault } else { fault.log(text) }

@@ -121,7 +121,7 @@ impl Session {
             let stopped = || Fault::new(FaultKind::State, "ask a machine that has stopped").on(&open.machine);
             machine = files.and_then(|name| bed.files_at_hand(name)).ok_or_else(stopped)?;
         }
-        let agent = machine.link();
+        let agent = machine.link()?;
         if agent.is_stuck() {
             let fault = Fault::new(FaultKind::Exhausted, "ask a machine that does not read");
             return Err(fault.on(machine.name()));

@@ -1,9 +1,12 @@
 //! What this host offers, and what a launcher needs to know of it.
 
+mod accelerator;
 mod doctor;
 mod mask;
 mod ranges;
 
+pub(crate) use accelerator::known_accelerator;
+pub use accelerator::{Choice, KVM, choose_accelerator};
 pub use doctor::{Examination, Finding, Options, State, examine};
 pub(crate) use ranges::Ranges;
 

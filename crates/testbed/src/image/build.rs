@@ -2,7 +2,7 @@
 
 use super::proxy::{Proxy, SiteProxy};
 use crate::engine::Engine;
-use crate::machine::{Condition, Hardware, Machine, make_template};
+use crate::machine::{Accelerator, Condition, Hardware, Machine, make_template};
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::io::{Read as _, Write};
 use std::path::{Path, PathBuf};
@@ -51,15 +51,16 @@ pub trait Builder {
     fn run(&self, job: &Job<'_>, log: &mut dyn Write) -> Result<Exit, Fault>;
 
     /// Starts a kernel of its own in a machine with these layers, top first, whose changes go to `folder` as for a [`Job`],
-    /// and leaves there what others start from.
+    /// and leaves there what others start from. Without a folder nothing stays.
     ///
     /// # Errors
     /// The machine could not be made, the kernel did not start, or the deadline passed.
     fn boot(
         &self,
         layers: &[PathBuf],
-        folder: &Path,
+        folder: Option<&Path>,
         hardware: &Hardware,
+        accelerator: &Accelerator,
         deadline: Duration,
     ) -> Result<(), Fault>;
 
@@ -117,14 +118,20 @@ impl Builder for EngineBuilder {
     fn boot(
         &self,
         layers: &[PathBuf],
-        folder: &Path,
+        folder: Option<&Path>,
         hardware: &Hardware,
+        accelerator: &Accelerator,
         deadline: Duration,
     ) -> Result<(), Fault> {
         let root = Root { layers: texts(layers)?, host: false };
-        let spec = launch::Machine::new(NAME, root, Upper::Folder(text(folder)?));
+        let upper = match folder {
+            Some(folder) => Upper::Folder(text(folder)?),
+            None => Upper::Memory(hardware.jail_files()),
+        };
+        let spec = launch::Machine::new(NAME, root, upper);
         let jail = self.engine.machine(NAME, spec)?;
-        let result = jail.wait_started(START).and_then(|()| make_template(&jail, hardware, deadline));
+        let made = || make_template(&jail, hardware, accelerator, deadline);
+        let result = jail.wait_started(START).and_then(|()| made());
         end(&jail, result)
     }
 }

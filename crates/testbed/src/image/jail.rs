@@ -7,9 +7,13 @@ use super::layering::Layering;
 use super::resolve::{Options, Progress, Resolved, inherit_root, words};
 use super::store::{Collect, Store};
 use crate::engine::AGENT;
-use crate::machine::{Hardware, recipe};
+use crate::host::{Choice, KVM, choose_accelerator, known_accelerator};
+use crate::machine::{Accelerator, Hardware, recipe};
 use crate::spec::{self, FixedFiles, Testbed};
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+use testbed_agent::agent::Exit;
 use testbed_agent::{Fault, FaultKind};
 
 /// The image of the hypervisor and the kernel.
@@ -19,8 +23,58 @@ const IMAGE: &str = "own-kernel";
 const TEMPLATE: &str = "start a kernel";
 /// Templates that nobody has used for so long go when another one comes.
 const STALE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Where the store keeps what was found out about this host.
+const MEMORY: &str = "host.json";
+/// How long a guest may take to start on processors of the host's own.
+const PROBE: Duration = Duration::from_secs(5);
 /// What makes a disk; a part of keys.
 const DISK: &str = include_str!("disk.sh");
+
+/// Where an image says which packages it has (dpkg-query(1)), and the one of the hypervisor.
+const PACKAGES: &str = "var/lib/dpkg/status";
+const HYPERVISOR: &str = "qemu-system-x86";
+
+/// What machines with kernels of their own run in here.
+pub(crate) struct OwnKernels {
+    /// The hypervisor's version.
+    pub(crate) hypervisor: String,
+    /// What guests run on, if that was found out.
+    pub(crate) choice: Option<Choice>,
+}
+
+/// Builds nothing.
+struct OnlyLooks;
+
+const NOT_THERE: &str = "it is not there";
+
+impl Builder for OnlyLooks {
+    fn run(&self, _: &Job<'_>, _: &mut dyn Write) -> Result<Exit, Fault> {
+        Err(Fault::new(FaultKind::NotFound, NOT_THERE))
+    }
+
+    fn boot(
+        &self,
+        _: &[PathBuf],
+        _: Option<&Path>,
+        _: &Hardware,
+        _: &Accelerator,
+        _: Duration,
+    ) -> Result<(), Fault> {
+        Err(Fault::new(FaultKind::NotFound, NOT_THERE))
+    }
+}
+
+/// The version of a package, by a list in the form of `dpkg`.
+fn version(list: &str, package: &str) -> Option<String> {
+    let entry =
+        list.split("\n\n").find(|entry| entry.lines().next() == Some(&format!("Package: {package}")))?;
+    entry.lines().find_map(|line| line.strip_prefix("Version: ")).map(str::to_owned)
+}
+
+fn own_image() -> Result<Testbed, Fault> {
+    let kernel = spec::check(KERNEL, "kernel.toml", &FixedFiles::new("/")).0;
+    kernel.ok_or_else(|| Fault::new(FaultKind::Invalid, "read the own image of kernels"))
+}
 
 impl Store {
     /// The root of the jail of a machine that has a kernel of its own, with all its layers built. What programs find is as
@@ -36,6 +90,9 @@ impl Store {
         options: &Options,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Resolved, Fault> {
+        if !machine.has_agent() {
+            return self.resolve_system(builder, options, progress);
+        }
         let image = machine.image();
         if !cfg!(target_arch = "x86_64") {
             let what = "make a machine with a kernel of its own on this kind of processor";
@@ -48,9 +105,8 @@ impl Store {
             let fault = Fault::new(FaultKind::Image, "make a disk of the host's own root");
             return Err(fault.hint("give the machine another image, for example `debian:bookworm`"));
         }
-        let kernel = spec::check(KERNEL, "kernel.toml", &FixedFiles::new("/")).0;
-        let kernel = kernel.ok_or_else(|| Fault::new(FaultKind::Invalid, "read the own image of kernels"))?;
-        let mut jail = self.resolve(&kernel, IMAGE, builder, options, progress)?;
+        let mut jail = self.resolve(&own_image()?, IMAGE, builder, options, progress)?;
+        let accelerator = self.accelerator(&jail, builder, options).accelerator;
         let mut inputs = Inputs::of("disk", jail.guard.top().map(|meta| &meta.key));
         inputs.add(DISK);
         for key in root.guard.keys() {
@@ -82,12 +138,12 @@ impl Store {
         })?;
         let hardware = Hardware::of(machine);
         let mut inputs = Inputs::of("template", jail.guard.top().map(|meta| &meta.key));
-        inputs.add(AGENT).add(recipe(&hardware));
+        inputs.add(AGENT).add(recipe(&hardware, &accelerator));
         let mut is_new = false;
         let booted = layering.layer(inputs.key(), TEMPLATE, &mut jail, &mut |folder, below, _| {
             is_new = true;
             inherit_root(&folder.join("upper"), below)?;
-            builder.boot(&below.guard.paths(), folder, &hardware, options.deadline())
+            builder.boot(&below.guard.paths(), Some(folder), &hardware, &accelerator, options.deadline())
         });
         booted.map_err(|fault| fault.on(machine.name()))?;
         if is_new {
@@ -96,7 +152,49 @@ impl Store {
             self.collect(&stale)?;
         }
         let layers = jail.guard.paths();
-        Ok(Resolved { layers, env: root.env, workdir: root.workdir, user: root.user, ..jail })
+        Ok(Resolved { layers, env: root.env, workdir: root.workdir, user: root.user, accelerator, ..jail })
+    }
+
+    /// The root of the jail of a system that boots by itself.
+    fn resolve_system(
+        &self,
+        builder: &dyn Builder,
+        options: &Options,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Resolved, Fault> {
+        let jail = self.resolve(&own_image()?, IMAGE, builder, options, progress)?;
+        let accelerator = self.accelerator(&jail, builder, options).accelerator;
+        Ok(Resolved { accelerator, ..jail })
+    }
+
+    /// What machines with kernels of their own run in, if it was built here.
+    ///
+    /// # Errors
+    /// As for [`Store::resolve`].
+    pub(crate) fn own_kernels(&self, options: &Options) -> Result<Option<OwnKernels>, Fault> {
+        let testbed = own_image()?;
+        let jail = match self.resolve(&testbed, IMAGE, &OnlyLooks, options, &mut |_| {}) {
+            Ok(jail) => jail,
+            Err(fault) if fault.operation.ends_with(NOT_THERE) => return Ok(None),
+            Err(fault) => return Err(fault),
+        };
+        let packages =
+            jail.layers.iter().find_map(|layer| std::fs::read_to_string(layer.join(PACKAGES)).ok());
+        let hypervisor = packages.as_deref().and_then(|list| version(list, HYPERVISOR)).unwrap_or_default();
+        let kernel = jail.guard.top().map_or("", |meta| meta.key.as_str());
+        let device = options.kvm.as_deref().unwrap_or(Path::new(KVM));
+        let choice = known_accelerator(device, &self.path().join(MEMORY), kernel);
+        Ok(Some(OwnKernels { hypervisor, choice }))
+    }
+
+    /// What guests run on in this jail, which has a kernel.
+    fn accelerator(&self, jail: &Resolved, builder: &dyn Builder, options: &Options) -> Choice {
+        let device = options.kvm.as_deref().unwrap_or(Path::new(KVM));
+        let kernel = jail.guard.top().map_or("", |meta| meta.key.as_str());
+        let memory = self.path().join(MEMORY);
+        choose_accelerator(device, &memory, kernel, &mut |accelerator| {
+            builder.boot(&jail.guard.paths(), None, &Hardware::least(), accelerator, PROBE)
+        })
     }
 }
 
@@ -108,5 +206,12 @@ mod tests {
     fn the_own_image_can_be_read() {
         let (testbed, problems) = spec::check(KERNEL, "kernel.toml", &FixedFiles::new("/"));
         assert!(testbed.is_some_and(|testbed| testbed.image(IMAGE).is_some()), "{problems}");
+    }
+
+    #[test]
+    fn versions_are_found_by_whole_names() {
+        let list = "Package: qemu-system-x86-more\nVersion: 1\n\nPackage: qemu-system-x86\nStatus: ok\nVersion: 1:2.0-3\n";
+        assert_eq!(version(list, HYPERVISOR).as_deref(), Some("1:2.0-3"));
+        assert_eq!(version("", HYPERVISOR), None);
     }
 }

@@ -9,6 +9,7 @@ use super::oci::Layout;
 use super::proxy::SiteProxy;
 use super::sources;
 use super::store::{Layers, Store};
+use crate::machine::Accelerator;
 use crate::spec::{Base, Deadlines, Image, Step, Testbed};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -26,6 +27,8 @@ pub struct Options {
     pub build_env: Vec<(String, String)>,
     /// The proxies that the site reaches others through.
     pub proxy: SiteProxy,
+    /// Where KVM is, if not at [`KVM`](crate::host::KVM).
+    pub kvm: Option<PathBuf>,
     /// How long one layer may take, if that is not what the testbed's file says.
     pub step_deadline: Option<Duration>,
 }
@@ -80,6 +83,8 @@ pub struct Resolved {
     pub workdir: Option<String>,
     /// The user that its programs run as, if the image says so.
     pub user: Option<String>,
+    /// What the guest of a jail runs on.
+    pub accelerator: Accelerator,
     /// Keeps the layers from being removed.
     pub guard: Layers,
 }
@@ -122,6 +127,8 @@ pub(super) struct Report<'a, 'p> {
     progress: &'a mut (dyn FnMut(Progress<'_>) + 'p),
     tail: Vec<u8>,
 }
+
+const ONLY_SYSTEMS: &str = "machines with `agent = false` boot from it as it is";
 
 const ONE_ID: &str = "your machines have one id: what gives files to others, as some packages do, fails in them. `testbed \
                       doctor` says how to get more; or build it as root, or take a finished image: a tar, a folder, an OCI \
@@ -183,6 +190,10 @@ impl Resolver<'_, '_> {
             Base::Oci(path) => self.layering(image).layout(Layout::read(path)?)?,
             Base::Imported(name) => self.store.hold_imported(name)?,
             Base::Debian(codename) => self.debian(image, codename)?,
+            Base::Disk(..) | Base::Blank => {
+                let what = format!("make layers of the disk {}", image.name());
+                return Err(Fault::new(FaultKind::Image, what).hint(ONLY_SYSTEMS));
+            }
         };
         for (name, value) in image.env() {
             resolved.env.retain(|(known, _)| known != name);
@@ -327,6 +338,8 @@ fn base_name(image: &Image, testbed: &Testbed) -> String {
         Base::Debian(codename) => format!("debian:{codename}"),
         Base::Folder(path) | Base::Tar(path) | Base::Oci(path) => path.display().to_string(),
         Base::Imported(name) => name.clone(),
+        Base::Disk(path, _) => path.display().to_string(),
+        Base::Blank => image.name().to_owned(),
         Base::Image(name) => {
             testbed.image(name).map_or_else(|| name.clone(), |below| base_name(below, testbed))
         }

@@ -68,7 +68,7 @@ impl Machine {
         let stdio = Stdio::Apart { input, output: Sink::Handed, error };
         let open = Open { machine: String::new(), request: Request::TakeUp(stdio) };
         let (machine, core) = (self.clone(), self.core());
-        let events = core.link.open_at(channel, &open, vec![output]).map_err(|f| core.explain(f))?;
+        let events = core.agent()?.open_at(channel, &open, vec![output]).map_err(|f| core.explain(f))?;
         Ok(Running { machine, core, channel, events, wake: None, gives_up: None, pid: None, reply: None })
     }
 
@@ -187,6 +187,13 @@ impl<'a> Command<'a> {
         self.open(stdin.into_iter().chain([stdout]).chain(stderr).collect(), None)
     }
 
+    /// Starts it with its output and errors to one stream, and with these as its descriptors from 3 on.
+    pub(crate) fn spawn_holding(mut self, output: OwnedFd, more: Vec<OwnedFd>) -> Result<Running, Fault> {
+        let (input, error) = (Source::Null, ErrorSink::Output);
+        self.run.stdio = Stdio::Apart { input, output: Sink::Handed, error };
+        self.open(std::iter::once(output).chain(more).collect(), None)
+    }
+
     /// As [`Command::spawn_with`] without standard input; `wake`, an eventfd, becomes readable whenever there is
     /// something new for [`Running::try_wait`].
     pub(crate) fn spawn_waking(
@@ -236,7 +243,7 @@ impl<'a> Command<'a> {
         let open = Open { machine: String::new(), request: Request::Run(self.run) };
         let core = self.machine.core();
         let (channel, events) =
-            core.link.open_waking(Kind::Open, &open, fds, wake.clone()).map_err(|f| core.explain(f))?;
+            core.agent()?.open_waking(Kind::Open, &open, fds, wake.clone()).map_err(|f| core.explain(f))?;
         let machine = self.machine.clone();
         Ok(Running { machine, core, channel, events, wake, gives_up, pid: None, reply: None })
     }

@@ -4,15 +4,20 @@
 //! the same agent as its process 1. What is asked of the machine is carried to the agent of the guest by a tool of the
 //! jail's. Limits and its end are the jail's; to stand still, to be copied and to go on are matters of the hypervisor.
 
+mod accelerator;
 mod hardware;
 mod hypervisor;
 mod identity;
 mod initramfs;
 mod monitor;
+mod qcow2;
 mod qemu;
+mod system;
 mod template;
 
+pub use accelerator::Accelerator;
 pub use hardware::Hardware;
+pub(crate) use system::System;
 pub(crate) use template::{make_template, recipe};
 
 use super::{Console, Core, Life, Machine, ServedPrograms, Upper};
@@ -45,6 +50,10 @@ pub(crate) struct Birth {
     pub(crate) machine: launch::Machine,
     /// What it is made of.
     pub(crate) hardware: Hardware,
+    /// What its processors run on.
+    pub(crate) accelerator: Accelerator,
+    /// It boots by itself, and has no agent.
+    pub(crate) system: Option<System>,
     /// Where frames of its adapters go: a stream of them each, with the length before each frame.
     pub(crate) links: Vec<OwnedFd>,
     /// The jail has the files of a machine that slept, and this is a copy of it.
@@ -66,6 +75,7 @@ pub(super) struct Guest {
     hypervisor: Arc<OnceLock<Mutex<Hypervisor>>>,
     /// Its agent has come to rest.
     rests: AtomicBool,
+    has_agent: bool,
 }
 
 impl Machine {
@@ -100,22 +110,24 @@ impl Guest {
     /// Has the guest stand still, between two frames if its agent answers.
     pub(super) fn pause(&self, link: &Link) -> Result<(), Fault> {
         let mut hypervisor = self.hypervisor()?;
-        let open = Open { machine: String::new(), request: Request::Rest };
-        let (_, events) = link.open(Kind::Open, &open, Vec::new())?;
-        let rests = matches!(events.recv_timeout(REST), Ok(Event::Frame(..)));
-        self.rests.store(rests, Ordering::Relaxed);
+        if self.has_agent {
+            let open = Open { machine: String::new(), request: Request::Rest };
+            let (_, events) = link.open(Kind::Open, &open, Vec::new())?;
+            let rests = matches!(events.recv_timeout(REST), Ok(Event::Frame(..)));
+            self.rests.store(rests, Ordering::Relaxed);
+        }
         hypervisor.stop()
     }
 
     /// Lets it go on.
     pub(super) fn resume(&self, link: &Link) -> Result<(), Fault> {
         self.hypervisor()?.run()?;
-        wake(link, false)
+        if self.has_agent { wake(link, false) } else { Ok(()) }
     }
 
     /// Puts what a copy needs beside the disk into the jail. The guest must have been paused.
     pub(super) fn save(&self, link: &Link) -> Result<Asleep, Fault> {
-        if !self.rests.load(Ordering::Relaxed) {
+        if self.has_agent && !self.rests.load(Ordering::Relaxed) {
             let what = "take a snapshot of a machine whose agent does not answer";
             return Err(Fault::new(FaultKind::State, what));
         }
@@ -131,6 +143,16 @@ impl Guest {
     /// Removes what [`Guest::save`] has put there.
     pub(super) fn forget(&self) -> Result<(), Fault> {
         Hypervisor::forget(&self.jail)
+    }
+
+    /// Our agent runs in it.
+    pub(super) fn has_agent(&self) -> bool {
+        self.has_agent
+    }
+
+    /// Presses its power button.
+    pub(super) fn press_power(&self) -> Result<(), Fault> {
+        self.hypervisor()?.press_power()
     }
 
     fn hypervisor(&self) -> Result<MutexGuard<'_, Hypervisor>, Fault> {
@@ -156,7 +178,7 @@ pub(super) fn make(
     upper: Option<Arc<Upper>>,
     console: Arc<Console>,
 ) -> Result<Arc<Core>, Fault> {
-    let Birth { jail, machine, hardware, links, asleep } = birth;
+    let Birth { jail, machine, hardware, accelerator, system, links, asleep } = birth;
     let has_changes = upper.is_some() || !jail.snapshots.is_empty();
     let state = match (&asleep, has_changes) {
         (Some(_), _) => State::Snapshot,
@@ -179,18 +201,24 @@ pub(super) fn make(
         link.open(Kind::Open, &open, Vec::new()).map(|(_, reply)| reply)
     };
     let mut replies = Vec::new();
-    if state == State::Restart {
+    let has_agent = system.is_none();
+    if has_agent && state == State::Restart {
         replies.push(ask(Request::EnterRoot)?);
         if !hardware.modules.is_empty() {
             replies.push(ask(Request::Load { modules: hardware.modules.clone() })?);
         }
     }
-    if state != State::Snapshot {
+    if has_agent && state != State::Snapshot {
         let identity = (state == State::Template).then(identity::fresh).transpose()?;
         replies.push(ask(Request::Become { machine: Box::new(machine), identity })?);
     }
-    let guest =
-        Guest { jail: jail.clone(), console, hypervisor: Arc::default(), rests: AtomicBool::default() };
+    let guest = Guest {
+        jail: jail.clone(),
+        console,
+        hypervisor: Arc::default(),
+        rests: AtomicBool::default(),
+        has_agent,
+    };
     let (console, hypervisor) = (Arc::clone(&guest.console), Arc::clone(&guest.hypervisor));
     let core = Arc::new(Core {
         number: jail.number(),
@@ -206,11 +234,18 @@ pub(super) fn make(
     std::thread::Builder::new()
         .name("testbed-boot".into())
         .spawn(move || {
-            let started = start(&jail, theirs, hardware, links, state, &console).and_then(|started| {
+            let made_of = (&hardware, &accelerator, system);
+            let started = start(&jail, theirs, made_of, links, state, &console).and_then(|started| {
                 // This is the only place that sets it.
                 let _ = hypervisor.set(Mutex::new(started));
-                wake(&link, true)?;
-                replies.iter().try_for_each(became)
+                if has_agent {
+                    wake(&link, true)?;
+                    return replies.iter().try_for_each(became);
+                }
+                // There is nothing else to wait for.
+                lock(&life.state).greeted = true;
+                life.changed.notify_all();
+                Ok(())
             });
             if let Err(fault) = started {
                 lock(&life.state).broken.get_or_insert(fault);
@@ -226,21 +261,37 @@ pub(super) fn make(
 fn start(
     jail: &Machine,
     link: OwnedFd,
-    hardware: Hardware,
+    (hardware, accelerator, system): (&Hardware, &Accelerator, Option<System>),
     links: Vec<OwnedFd>,
     state: State,
     console: &Console,
 ) -> Result<Hypervisor, Fault> {
     jail.wait_started(super::ANSWER)?;
-    let (port, guests_port) = fdpass::stream_pair().doing("make a socket")?;
-    let tooling =
-        Tooling { tool: Tool::Carry, input: Source::Handed, output: Sink::Handed, deadline_ms: None };
-    jail.core().open(Request::Tool(tooling), vec![port, link])?;
-    let mut hypervisor = Hypervisor::start(jail, qemu::copy(&hardware), guests_port, console)?;
+    // A system without an agent starts from its disk.
+    let is_restored = system.is_none() || state == State::Snapshot;
+    let mut held: Vec<OwnedFd> = accelerator.open()?.into_iter().collect();
+    let mut hypervisor = if let Some(system) = system {
+        if state == State::Template {
+            system.prepare(jail, hardware)?;
+        }
+        let command = qemu::system(hardware, accelerator, &system, state == State::Snapshot);
+        held.extend(system.into_files());
+        // Nothing is said on the link, but it ends with the hypervisor.
+        Hypervisor::start(jail, command, link, held, console)?
+    } else {
+        let (port, guests_port) = fdpass::stream_pair().doing("make a socket")?;
+        let tooling =
+            Tooling { tool: Tool::Carry, input: Source::Handed, output: Sink::Handed, deadline_ms: None };
+        jail.core().open(Request::Tool(tooling), vec![port, link])?;
+        let command = qemu::copy(hardware, accelerator);
+        Hypervisor::start(jail, command, guests_port, held, console)?
+    };
     for (number, link) in links.into_iter().enumerate() {
         hypervisor.connect(number, link)?;
     }
-    hypervisor.load(jail, state)?;
+    if is_restored {
+        hypervisor.load(jail, state)?;
+    }
     hypervisor.run()?;
     Ok(hypervisor)
 }

@@ -137,7 +137,7 @@ impl Log {
     }
 
     /// Waits until a line that was written since the program's last start contains the text. False once nothing more comes, or the deadline has passed.
-    pub(crate) fn wait_for(&self, text: &str, deadline: Instant) -> bool {
+    pub fn wait_for(&self, text: &str, deadline: Instant) -> bool {
         let wanted = text.as_bytes();
         let mut from = lock(&self.state).since;
         let mut carried: Vec<u8> = Vec::new();

@@ -11,13 +11,13 @@ mod upper;
 mod variables;
 mod wait;
 
-pub(crate) use guest::{Asleep, Birth, make_template, recipe};
+pub(crate) use guest::{Asleep, Birth, System, make_template, recipe};
 pub(crate) use log::LogReader;
 pub(crate) use upper::Upper;
 
 pub use command::{Command, OUTPUT_KEPT, Output, Pipes, Running};
 pub use console::Console;
-pub use guest::Hardware;
+pub use guest::{Accelerator, Hardware};
 pub use log::Log;
 pub use testbed_agent::control::Condition;
 pub use variables::{MAX_KEY, MAX_VALUE, MAX_VARIABLES, Variables};
@@ -423,8 +423,29 @@ impl Machine {
     }
 
     /// The link to its agent.
-    pub(crate) fn link(&self) -> Arc<Link> {
-        Arc::clone(&self.core().link)
+    ///
+    /// # Errors
+    /// When it has none.
+    pub(crate) fn link(&self) -> Result<Arc<Link>, Fault> {
+        self.core().agent().cloned()
+    }
+
+    /// Whether our agent runs in it.
+    pub(crate) fn has_agent(&self) -> bool {
+        self.core().agent().is_ok()
+    }
+
+    /// Presses the power button of a machine without an agent, and waits for its end.
+    ///
+    /// # Errors
+    /// When it goes on past the deadline.
+    pub(crate) fn press_power(&self, deadline: Duration) -> Result<(), Fault> {
+        let core = self.core();
+        let Some(guest) = &core.guest else { return Ok(()) };
+        // That its kernel ends is what is wanted.
+        lock(&core.life.state).killed = true;
+        guest.press_power()?;
+        self.wait_ended(deadline).map(drop)
     }
 
     pub(crate) fn reply(&self, frame: &Frame) -> Result<Reply, Fault> {
@@ -524,7 +545,18 @@ impl Core {
         fds: Vec<OwnedFd>,
     ) -> Result<(u32, std::sync::mpsc::Receiver<Event>), Fault> {
         let open = Open { machine: String::new(), request };
-        self.link.open(Kind::Open, &open, fds).map_err(|f| self.explain(f))
+        self.agent()?.open(Kind::Open, &open, fds).map_err(|f| self.explain(f))
+    }
+
+    /// The link to its agent, if it has one.
+    fn agent(&self) -> Result<&Arc<Link>, Fault> {
+        if self.guest.as_ref().is_some_and(|guest| !guest.has_agent()) {
+            let fault = Fault::new(FaultKind::Unsupported, "ask its agent: it has none").on(&self.name);
+            return Err(
+                fault.hint("with `agent = false` there is its console, its power, its disk and its networks")
+            );
+        }
+        Ok(&self.link)
     }
 
     pub(crate) fn ended(&self, how: Exit) {

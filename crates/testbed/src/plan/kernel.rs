@@ -62,7 +62,8 @@ impl Choice {
         let lacks = format!("the host's kernel {} has no {}", host.kernel, missing.join(", "));
         let beyond = beyond_own_kernels(machine, testbed, host);
         let obstacle = |why: String, hint: String| Obstacle { machine: machine.name().to_owned(), why, hint };
-        let asked = "the file asks for it".to_owned();
+        let asked = if machine.has_agent() { "the file asks for it" } else { "it is a system on its own" };
+        let asked = asked.to_owned();
         let (kernel, why, obstacle) = match machine.kernel() {
             Kernel::Own => {
                 let obstacle = beyond.map(|(what, _)| {
@@ -116,7 +117,7 @@ fn beyond_own_kernels(
 }
 
 /// What lies below all layers of an image.
-fn base_of<'a>(image: &str, testbed: &'a Testbed) -> Option<&'a Base> {
+pub(crate) fn base_of<'a>(image: &str, testbed: &'a Testbed) -> Option<&'a Base> {
     let mut image = testbed.image(image)?;
     // The model has no circles.
     while let Base::Image(below) = image.base() {

@@ -5,6 +5,7 @@ mod kernel;
 mod show;
 
 pub use capability::host_for;
+pub(crate) use kernel::base_of;
 pub use kernel::{decide_kernels, decide_kernels_here};
 
 use crate::spec::{
@@ -241,6 +242,8 @@ fn planned_image(image: &Image, testbed: &Testbed) -> PlannedImage {
             Base::Oci(path) => format!("the OCI layout {}", path.display()),
             Base::Imported(name) => format!("the imported image {name}"),
             Base::Image(name) => format!("the image {name}"),
+            Base::Disk(path, _) => format!("the disk {}, read-only", path.display()),
+            Base::Blank => "a disk with nothing on it".to_owned(),
         },
         why: if wanted.is_empty() {
             "the file declares it; nothing uses it".to_owned()

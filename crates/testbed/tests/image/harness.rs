@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use testbed::Fault;
 use testbed::image::{Builder, Job, Options, Resolved, Store, imported_names};
-use testbed::machine::Hardware;
+use testbed::machine::{Accelerator, Hardware};
 use testbed::spec::{HostFiles, Testbed, check};
 use testbed_agent::agent::Exit;
 
@@ -92,7 +92,14 @@ impl Builder for Counting {
         Ok(self.exit)
     }
 
-    fn boot(&self, _: &[PathBuf], _: &Path, _: &Hardware, _: Duration) -> Result<(), Fault> {
+    fn boot(
+        &self,
+        _: &[PathBuf],
+        _: Option<&Path>,
+        _: &Hardware,
+        _: &Accelerator,
+        _: Duration,
+    ) -> Result<(), Fault> {
         panic!("no image of these tests has a kernel");
     }
 }

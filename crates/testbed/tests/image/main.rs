@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, also in what tests share")]
 #![expect(clippy::print_stderr, reason = "what cannot be tested here is told loudly")]
 
+mod accelerator;
 mod archives;
 mod cache;
 mod harness;

@@ -1,11 +1,13 @@
 //! Machines with kernels of their own.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, also in what tests share")]
 
+mod accelerators;
 mod clones;
 mod console;
 mod hostile;
 mod modules;
 mod states;
+mod systems;
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -203,4 +205,18 @@ fn it_is_on_networks_with_all_others() {
     }
     let refused = bed.connect("vm-1", 81, SOON).unwrap_err();
     assert!(refused.machine.as_deref() == Some("vm-1") && refused.errno.is_some(), "{refused:?}");
+}
+
+#[test]
+fn a_plain_user_has_the_capabilities_of_a_file() {
+    let bed = up("capabilities");
+    let vm = &bed["vm"];
+    assert_eq!(vm.succeed("/sbin/getcap /opt/grep").unwrap(), "/opt/grep cap_net_raw=ep\n");
+    let effective = |program: &str| {
+        let command = vm.command([program, "CapEff", "/proc/self/status"]);
+        command.user("nobody").output().unwrap().text()
+    };
+    // capability.h: cap_net_raw is the thirteenth, counted from 0.
+    assert_eq!(effective("/opt/grep"), format!("CapEff:\t{:016x}\n", 1 << 13));
+    assert_eq!(effective("/bin/grep"), format!("CapEff:\t{:016x}\n", 0));
 }

@@ -3,6 +3,7 @@
 mod files;
 mod machines;
 mod shape;
+mod systems;
 mod tests;
 
 use super::problems;

@@ -1,7 +1,6 @@
 //! What the kernel lets this user do.
 
 use super::{Finding, Need, Prober, read_number};
-use std::path::Path;
 use testbed_agent::Fault;
 use testbed_agent::launch::Probe;
 
@@ -68,7 +67,6 @@ pub(super) fn examine(prober: &Prober) -> Vec<Finding> {
         ),
         "use a kernel with CONFIG_SECCOMP_FILTER",
     ));
-    found.push(kvm());
     found
 }
 
@@ -102,25 +100,5 @@ fn user_namespaces(attempt: Result<(), Fault>, is_root: bool) -> Finding {
     match closed {
         Some((_, _, command)) => found.remedy(command),
         None => found.remedy("run testbed as root, or outside of the container that forbids them"),
-    }
-}
-
-fn kvm() -> Finding {
-    let path = Path::new("/dev/kvm");
-    let opened = std::fs::File::options().read(true).write(true).open(path);
-    let effect =
-        "machines with a kernel of their own would be slow; those that share the host's do not need it";
-    match opened {
-        Ok(_) => Finding::good(AREA, "/dev/kvm", "can be opened"),
-        Err(error) => {
-            let found = Finding::lacking(AREA, "/dev/kvm", Need::Some, error.to_string(), effect);
-            match error.kind() {
-                std::io::ErrorKind::PermissionDenied => {
-                    found.remedy("add this user to the group of /dev/kvm")
-                }
-                _ => found
-                    .remedy("turn on virtualisation in the firmware, or nested virtualisation in the host"),
-            }
-        }
     }
 }

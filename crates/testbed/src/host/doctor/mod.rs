@@ -2,6 +2,7 @@
 //!
 //! What needs namespaces is tried by a launcher, in children that vanish: see [`Probe`].
 
+mod guests;
 mod kernel;
 mod limits;
 mod networks;
@@ -142,6 +143,7 @@ pub fn examine(options: &Options) -> Result<Examination, Fault> {
     findings.extend(limits::examine(&prober)?);
     findings.extend(networks::examine(&prober));
     findings.extend(storage::examine(&prober, options));
+    findings.extend(guests::examine(options));
     drop(prober);
     let machine = machine();
     let machines = machine.is_ok();

@@ -24,7 +24,20 @@ pub struct Hardware {
     pub modules: Vec<String>,
 }
 
+/// How much a jail may write to its files beside its guest's disk and a copy of its memory, in bytes.
+const JAIL_FILES: u64 = 64 << 20;
+
 impl Hardware {
+    /// The least that a kernel starts on.
+    pub(crate) fn least() -> Hardware {
+        Hardware { memory: MEMORY, processors: 1, adapters: 0, disk: LEAST_DISK, modules: Vec::new() }
+    }
+
+    /// How much the files of a jail may hold, in bytes.
+    pub(crate) fn jail_files(&self) -> u64 {
+        self.disk + self.memory + JAIL_FILES
+    }
+
     /// What a file asks for.
     pub(crate) fn of(machine: &spec::Machine) -> Hardware {
         let limits = machine.limits();

@@ -49,7 +49,8 @@ pub(super) struct Hypervisor {
 }
 
 impl Hypervisor {
-    /// Starts one; its guest waits for its [word](Hypervisor::run). `port` is what the guest's agent is reached by.
+    /// Starts one; its guest waits for its [word](Hypervisor::run). `port` is what the guest's agent is reached by, `held` what
+    /// the command has descriptors of beside that.
     ///
     /// # Errors
     /// Why it cannot be started.
@@ -57,6 +58,7 @@ impl Hypervisor {
         jail: &Machine,
         command: Vec<String>,
         port: OwnedFd,
+        held: Vec<OwnedFd>,
         console: &Console,
     ) -> Result<Hypervisor, Fault> {
         let (ours, theirs) = fdpass::stream_pair().doing("make a socket")?;
@@ -64,7 +66,9 @@ impl Hypervisor {
         reader.add(ours.try_clone().doing("copy a descriptor")?, &console.log())?;
         console.connect(ours)?;
         let (monitor, its_monitor) = fdpass::stream_pair().doing("make a socket")?;
-        let running = jail.command(command).spawn_with(Some(port), theirs, Some(its_monitor))?;
+        let its_console = theirs.try_clone().doing("copy a descriptor")?;
+        let held = [port, its_monitor, its_console].into_iter().chain(held).collect();
+        let running = jail.command(command).spawn_holding(theirs, held)?;
         Ok(Hypervisor { monitor: Monitor::open(monitor)?, running, _reader: reader })
     }
 
@@ -129,6 +133,11 @@ impl Hypervisor {
     /// Has the guest go on.
     pub(super) fn run(&mut self) -> Result<(), Fault> {
         self.monitor.execute("cont", json!({}), None).map(drop)
+    }
+
+    /// Presses the guest's power button.
+    pub(super) fn press_power(&mut self) -> Result<(), Fault> {
+        self.monitor.execute("system_powerdown", json!({}), None).map(drop)
     }
 
     /// Has the guest stand still.

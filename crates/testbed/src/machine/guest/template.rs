@@ -1,7 +1,7 @@
 //! Templates: kernels that have started once, and wait to be told which machine they are.
 
 use super::hypervisor::Hypervisor;
-use super::{Hardware, initramfs, qemu};
+use super::{Accelerator, Hardware, initramfs, qemu};
 use crate::engine::link::{Event, Handler, Link};
 use crate::engine::{AGENT, poller};
 use crate::machine::{Console, Machine};
@@ -17,9 +17,9 @@ use testbed_sys::fdpass;
 const AGENT_ARCHIVE: &str = "/tmp/agent.cpio";
 
 /// What is in a template, beside the layers that its jail stands on, as text that changes when it does.
-pub(crate) fn recipe(hardware: &Hardware) -> String {
-    let words =
-        [qemu::boot(hardware, AGENT_ARCHIVE), qemu::copy(hardware), hardware.modules.clone()].concat();
+pub(crate) fn recipe(hardware: &Hardware, accelerator: &Accelerator) -> String {
+    let (boot, copy) = (qemu::boot(hardware, accelerator, AGENT_ARCHIVE), qemu::copy(hardware, accelerator));
+    let words = [boot, copy, hardware.modules.clone(), vec![accelerator.only_for()]].concat();
     words.join("\n")
 }
 
@@ -27,11 +27,19 @@ pub(crate) fn recipe(hardware: &Hardware) -> String {
 ///
 /// # Errors
 /// Why it does not start, with what it says last; [`FaultKind::Timeout`].
-pub(crate) fn make_template(jail: &Machine, hardware: &Hardware, deadline: Duration) -> Result<(), Fault> {
+pub(crate) fn make_template(
+    jail: &Machine,
+    hardware: &Hardware,
+    accelerator: &Accelerator,
+    deadline: Duration,
+) -> Result<(), Fault> {
     jail.write_file(AGENT_ARCHIVE, 0o600, &initramfs::archive(&[("init", 0o755, AGENT)]))?;
     let (ours, port) = fdpass::stream_pair().doing("make a socket")?;
     let console = Console::default();
-    let hypervisor = Hypervisor::start(jail, qemu::boot(hardware, AGENT_ARCHIVE), port, &console)?;
+    let command = qemu::boot(hardware, accelerator, AGENT_ARCHIVE);
+    let held = accelerator.open()?.into_iter().collect();
+    let hypervisor = Hypervisor::start(jail, command, port, held, &console)
+        .map_err(|fault| super::with_console(fault, &console))?;
     let link = Arc::new(Link::new("template", ours, 1, Box::new(Greeted)).doing("reach the template")?);
     poller::watch(&link).doing("watch the template")?;
     let result = start(jail, hypervisor, &link, &hardware.modules, deadline);
@@ -57,18 +65,18 @@ fn start(
     if !modules.is_empty() {
         ask(link, Request::Load { modules: modules.to_vec() }, deadline)?;
     }
-    warm_up(link, deadline)?;
+    warm_up(link, deadline);
     ask(link, Request::Rest, deadline)?;
     hypervisor.stop()?;
     hypervisor.save_template(jail)
 }
 
 /// Runs what most programs need, so that it is in memory. An image may lack it.
-fn warm_up(link: &Link, deadline: Duration) -> Result<(), Fault> {
+fn warm_up(link: &Link, deadline: Duration) {
     let stdio = Stdio::Apart { input: Source::Null, output: Sink::Null, error: ErrorSink::Null };
     let program = Program::Shell("/bin/true".into());
     let run = Run { program, script: None, env: Vec::new(), cwd: None, user: None, stdio, deadline_ms: None };
-    ask(link, Request::Run(run), deadline).map(drop)
+    let _ = ask(link, Request::Run(run), deadline);
 }
 
 /// Has the agent do something.

@@ -24,6 +24,18 @@ impl MachineBuilder {
         self
     }
 
+    /// It is a system of its own, which boots from a disk (its image) or a CD and has no agent.
+    pub fn without_agent(mut self) -> Self {
+        self.0.set("agent", false);
+        self
+    }
+
+    /// Puts a file that holds a CD into its drive.
+    pub fn cdrom(mut self, path: impl AsRef<Path>) -> Self {
+        self.0.set("cdrom", path_text(path.as_ref()));
+        self
+    }
+
     /// Asks for the host's kernel, whatever it needs.
     pub fn shared_kernel(mut self) -> Self {
         self.0.set("kernel", "shared");

@@ -117,6 +117,14 @@ pub(super) static MACHINE: Table = Table {
              or networks only, in which `*` stands for any text.",
         ),
         key(
+            "agent",
+            Kind::Bool,
+            "true",
+            "`false` for a system of its own, which boots from a disk (its `image`) or a `cdrom` and has no agent of ours: \
+             console, power, snapshots and networks are there, and what needs an agent is an error.",
+        ),
+        key("cdrom", PATH, "", "What is in its CD drive: a file, with `agent = false`."),
+        key(
             "count",
             Kind::Integer { min: 1, max: 2048 },
             "1",
@@ -192,7 +200,12 @@ static READY: Table = Table {
     doc: "Conditions of readiness; with several, all must hold.",
     includes: None,
     keys: &[
-        key("log", TEXT, "", "A service has written a line with this text in it."),
+        key(
+            "log",
+            TEXT,
+            "",
+            "A service has written a line with this text in it; without an agent, the console.",
+        ),
         key("port", PORT, "", "Somebody listens on this TCP port."),
         key("command", SHELL, "", "This text, run by `/bin/sh -c`, ends with status 0."),
         key("file", Kind::Text(Form::Inside), "", "This path exists."),

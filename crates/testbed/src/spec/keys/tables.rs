@@ -50,7 +50,8 @@ static IMAGE: Table = Table {
             "`host`",
             "What lies below: `host` (the host's own root, read-only, secrets masked), `debian:CODENAME`, the path of \
              a folder, of a tar file or of a folder in OCI image layout, the name of another image, or one that \
-             `testbed image import` gave.",
+             `testbed image import` gave; for machines with `agent = false` the path of a disk: `.qcow2`, or `.raw` or \
+             `.img` for one that is there byte by byte.",
         ),
         key("packages", TEXTS, "", "Packages of the base's distribution."),
         key(

@@ -13,7 +13,7 @@ impl Checker<'_> {
     /// What reaches into a machine and out of it beside its networks: published ports, and the control socket.
     pub(super) fn access<'a>(&mut self, drafts: &mut [MachineDraft<'a>], networks: &[NetworkDraft<'_>]) {
         let mut published: HashMap<SocketAddr, (String, &'a Place)> = HashMap::new();
-        for draft in drafts.iter_mut() {
+        for draft in drafts.iter_mut().filter(|draft| draft.machine.agent) {
             for entry in draft.section.entries("ports") {
                 let Some(host) = self.host_port(&entry.key, &entry.at) else { continue };
                 let Value::Integer(port) = entry.value.value else { continue };
@@ -34,7 +34,7 @@ impl Checker<'_> {
         let names: Vec<String> = drafts.iter().map(|draft| draft.machine.name.clone()).collect();
         let networks = networks.iter().map(|draft| draft.network.name.as_str());
         let targets: Vec<&str> = names.iter().map(String::as_str).chain(networks).collect();
-        for draft in drafts {
+        for draft in drafts.iter_mut().filter(|draft| draft.machine.agent) {
             if let Some(node) = draft.section.get("control") {
                 draft.machine.control = self.control(node, &targets);
             }

@@ -1,13 +1,22 @@
 use super::section::Section;
 use super::{Checker, graph, overlaid};
 use crate::spec::files::FileKind;
-use crate::spec::model::{Base, Image, Step};
+use crate::spec::model::{Base, DiskFormat, Image, Step};
 use crate::spec::name::{is_image_name, nearest};
 use crate::spec::problem::{Place, Problem, ProblemKind, listed, quoted};
 use std::collections::HashMap;
 
+/// What the image of machines is called whose disk is empty. No image of a file can have this name.
+const BLANK: &str = "(empty disk)";
+
 /// What names of tar files end with.
 pub(crate) const TAR_SUFFIXES: [&str; 5] = [".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.zst"];
+
+/// How a file of this name holds a disk, if it does.
+fn disk_format(name: &str) -> Option<DiskFormat> {
+    let is_raw = [".raw", ".img"].iter().any(|suffix| name.ends_with(suffix));
+    if name.ends_with(".qcow2") { Some(DiskFormat::Qcow2) } else { is_raw.then_some(DiskFormat::Raw) }
+}
 
 /// The images of a testbed while machines may still add to them.
 pub(super) struct Images<'a> {
@@ -44,10 +53,24 @@ impl Checker<'_> {
                 steps: self.steps(&section),
                 env: self.env(&section.entries("env")),
             };
+            if matches!(image.base, Base::Disk(..)) {
+                self.is_alone(&section);
+            }
             images.base_places.push(section.text("base").map_or(&entry.at, |(_, place)| place).clone());
             images.declared.push((image, &entry.at));
         }
         images
+    }
+
+    /// Nothing can be put on the disk of a system that is on its own.
+    fn is_alone(&mut self, section: &Section<'_>) {
+        for key in ["packages", "files", "run", "env"] {
+            if let Some(node) = section.get(key) {
+                let message = format!("`{key}` does not fit an image that is a disk");
+                let problem = Problem::error(ProblemKind::Misfit, &node.place, message);
+                self.report(problem.help("what is on a disk is known to its own system alone"));
+            }
+        }
     }
 
     fn image_name(&mut self, name: &str, place: &Place) {
@@ -114,9 +137,13 @@ impl Checker<'_> {
             || text == "."
             || text == ".."
             || TAR_SUFFIXES.iter().any(|suffix| text.ends_with(suffix))
+            || disk_format(text).is_some()
         {
             return self.existing(text, place).map(|(path, kind)| match kind {
-                FileKind::File { .. } => Base::Tar(path),
+                FileKind::File { .. } => match disk_format(text) {
+                    Some(format) => Base::Disk(path, format),
+                    None => Base::Tar(path),
+                },
                 FileKind::Folder if self.files.kind(&path.join("oci-layout")).is_some() => Base::Oci(path),
                 FileKind::Folder => Base::Folder(path),
             });
@@ -157,6 +184,38 @@ impl Checker<'_> {
             images.direct.push(Image { name: text.to_owned(), base, steps: Vec::new(), env: Vec::new() });
         }
         Some(text.to_owned())
+    }
+
+    /// The name of the image that a machine without an agent has its disk from: what it names, or a disk with nothing on it.
+    pub(super) fn disk_image(
+        &mut self,
+        section: &Section<'_>,
+        at: &Place,
+        images: &mut Images<'_>,
+    ) -> Option<String> {
+        if let Some((text, place)) = section.own_text("image") {
+            let image = self.machine_image(text, place, images)?;
+            if !matches!(images.lowest(&image), Some(Base::Disk(..))) {
+                let message = format!("{} is not a disk that a system could boot from", quoted(text));
+                let problem = Problem::error(ProblemKind::Misfit, place, message);
+                self.report(
+                    problem
+                        .help("a machine with `agent = false` has a .qcow2, .raw or .img file as its image"),
+                );
+            }
+            return Some(image);
+        }
+        if !section.has("cdrom") {
+            let problem = Problem::error(ProblemKind::MissingKey, at, "the machine has nothing to boot from");
+            self.report(
+                problem.help("a machine with `agent = false` has a disk as its `image`, or a `cdrom`"),
+            );
+        }
+        if images.direct.iter().all(|image| image.name != BLANK) {
+            let (name, base) = (BLANK.to_owned(), Base::Blank);
+            images.direct.push(Image { name, base, steps: Vec::new(), env: Vec::new() });
+        }
+        Some(BLANK.to_owned())
     }
 
     /// All images, each after its base, with the variables of its bases.
@@ -205,6 +264,11 @@ impl Checker<'_> {
 impl Images<'_> {
     /// Whether an image ends in the host's own root.
     pub(super) fn is_host(&self, name: &str) -> bool {
+        self.lowest(name) == Some(&Base::Host)
+    }
+
+    /// What lies below all that makes an image.
+    pub(super) fn lowest(&self, name: &str) -> Option<&Base> {
         let mut name = name;
         // A chain is no longer than the images, unless it is a circle.
         for _ in 0..=self.declared.len() {
@@ -212,15 +276,14 @@ impl Images<'_> {
                 Some(number) => &self.declared[*number].0.base,
                 None => match self.direct.iter().find(|image| image.name == name) {
                     Some(image) => &image.base,
-                    None => return false,
+                    None => return None,
                 },
             };
             match base {
-                Base::Host => return true,
                 Base::Image(next) => name = next,
-                _ => return false,
+                base => return Some(base),
             }
         }
-        false
+        None
     }
 }

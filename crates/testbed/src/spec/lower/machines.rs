@@ -1,6 +1,7 @@
 use super::images::Images;
 use super::networks::NetworkDraft;
 use super::section::Section;
+use super::services::Lines;
 use super::{Checker, graph};
 use crate::spec::model::{Control, Deadlines, Kernel, Limits, Machine};
 use crate::spec::print_size;
@@ -92,11 +93,15 @@ impl Checker<'_> {
         images: &mut Images<'_>,
         deadlines: &Deadlines,
     ) -> Machine {
+        if matches!(section.get("agent").map(|node| &node.value), Some(Value::Bool(false))) {
+            return self.system(entry, section, images, deadlines);
+        }
         let (image, place) = section.text("image").unwrap_or(("host", &entry.at));
         let image = self.machine_image(image, place, images).unwrap_or_default();
+        self.needs_no_system(section, &image, images);
         let kernel = self.kernel(section, &image, images);
         let services = self.services(section);
-        let ready = self.ready(section, &entry.key, !services.is_empty(), deadlines);
+        let ready = self.ready(section, &entry.key, Lines::of(&services), deadlines);
         let limits = self.limits(section);
         let router = section.flag("router");
         Machine {
@@ -122,6 +127,8 @@ impl Checker<'_> {
             router,
             ports: Vec::new(),
             control: Control::None,
+            agent: true,
+            cdrom: None,
         }
     }
 
@@ -168,7 +175,7 @@ impl Checker<'_> {
         names.into_iter().map(|(name, _)| name.to_owned()).collect()
     }
 
-    fn limits(&mut self, section: &Section<'_>) -> Limits {
+    pub(super) fn limits(&mut self, section: &Section<'_>) -> Limits {
         let limits = section.sub("limits");
         let memory = self.size(&limits, "memory");
         if let (Some(memory), Some((_, place))) = (memory, limits.text("memory"))

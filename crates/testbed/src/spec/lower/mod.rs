@@ -10,6 +10,7 @@ mod networks;
 mod routes;
 mod section;
 mod services;
+mod systems;
 mod tests;
 
 pub(crate) use images::TAR_SUFFIXES;

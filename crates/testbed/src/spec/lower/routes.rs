@@ -18,7 +18,7 @@ impl Checker<'_> {
             .map(|address| address.ip)
             .chain(networks.iter().flat_map(|draft| draft.network.uplink.iter().flatten().copied()))
             .collect();
-        for draft in drafts.iter_mut() {
+        for draft in drafts.iter_mut().filter(|draft| draft.machine.agent) {
             // What cannot be read of its networks has been reported; nothing can be said of what is reachable there.
             let entries = draft.section.entries("interfaces");
             let judged = draft.sound

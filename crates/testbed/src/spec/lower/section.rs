@@ -40,6 +40,16 @@ impl<'a> Section<'a> {
         self.get(key).and_then(|node| Some((node.as_text()?, &node.place)))
     }
 
+    /// Without what `[defaults]` has.
+    pub(super) fn own(&self) -> Section<'a> {
+        Section { under: None, ..*self }
+    }
+
+    /// As [`Section::text`], but not of `[defaults]`.
+    pub(super) fn own_text(&self, key: &str) -> Option<(&'a str, &'a Place)> {
+        self.own().text(key)
+    }
+
     pub(super) fn flag(&self, key: &str) -> bool {
         matches!(self.get(key), Some(Node { value: Value::Bool(true), .. }))
     }

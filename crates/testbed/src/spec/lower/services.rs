@@ -4,6 +4,26 @@ use crate::spec::model::{Deadlines, Ready, ReadyCondition, Service};
 use crate::spec::problem::{Place, Problem, ProblemKind, quoted};
 use crate::spec::raw::Value;
 
+/// Whose lines a `log` among the conditions of readiness waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lines {
+    /// Those of services.
+    Services,
+    /// Nobody writes any.
+    Nobody,
+    /// Those of the console; nothing else is known of the machine.
+    Console,
+}
+
+/// Conditions of readiness that only an agent can tell of.
+pub(super) const BEYOND_CONSOLE: [&str; 3] = ["port", "command", "file"];
+
+impl Lines {
+    pub(super) fn of(services: &[Service]) -> Lines {
+        if services.is_empty() { Lines::Nobody } else { Lines::Services }
+    }
+}
+
 impl Checker<'_> {
     pub(super) fn services(&mut self, section: &Section<'_>) -> Vec<Service> {
         if let Some(Value::List(_)) = section.get("services").map(|node| &node.value) {
@@ -67,7 +87,7 @@ impl Checker<'_> {
         &mut self,
         section: &Section<'_>,
         machine: &str,
-        has_services: bool,
+        lines: Lines,
         deadlines: &Deadlines,
     ) -> Vec<Ready> {
         let mut ready = Vec::new();
@@ -87,12 +107,19 @@ impl Checker<'_> {
                         Problem::error(ProblemKind::BadValue, place, "`log` wants a piece of one line");
                     self.report(problem);
                 }
-                if !has_services {
+                if lines == Lines::Nobody {
                     let message = format!("`log` does not fit {}: it has no services", quoted(machine));
                     let problem = Problem::error(ProblemKind::Misfit, place, message);
                     self.report(problem.help("nothing writes a line; wait with `port`, `file` or `command`"));
                 }
                 conditions.push(ReadyCondition::Log(text.to_owned()));
+            }
+            for key in BEYOND_CONSOLE {
+                if let Some(node) = table.get(key).filter(|_| lines == Lines::Console) {
+                    let message = format!("`{key}` does not fit a machine without an agent");
+                    let problem = Problem::error(ProblemKind::Misfit, &node.place, message);
+                    self.report(problem.help("wait with `log` for a line of its console"));
+                }
             }
             if let Some((port, _)) = table.integer("port") {
                 // The table of keys bounds it.

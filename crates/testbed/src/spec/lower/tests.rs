@@ -196,6 +196,13 @@ impl Checker<'_> {
         if name == "host" {
             return On::Host;
         }
+        if machines.iter().any(|draft| draft.machine.name == name && !draft.machine.agent) {
+            let message = format!("no test runs on {}, which has no agent", quoted(name));
+            let problem = Problem::error(ProblemKind::Misfit, place, message);
+            self.report(
+                problem.help("write on = \"host\": there the command `testbed` speaks to the test's copy"),
+            );
+        }
         if !names().any(|known| known == name) {
             let alike: Vec<&MachineDraft<'_>> =
                 machines.iter().filter(|draft| draft.machine.declared == name).collect();

@@ -48,6 +48,19 @@ pub enum Base {
     Imported(String),
     /// Another image of the testbed, by name.
     Image(String),
+    /// The disk of a system that is on its own, in this file.
+    Disk(PathBuf, DiskFormat),
+    /// A disk with nothing on it.
+    Blank,
+}
+
+/// How a file holds a disk. Never guessed from what it holds: whoever writes to a disk could make it look like another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DiskFormat {
+    /// QEMU's own (`qcow2`).
+    Qcow2,
+    /// As the disk is, byte by byte.
+    Raw,
 }
 
 /// One layer of an image.

@@ -32,6 +32,8 @@ pub struct Machine {
     pub(in crate::spec) router: bool,
     pub(in crate::spec) ports: Vec<Port>,
     pub(in crate::spec) control: Control,
+    pub(in crate::spec) agent: bool,
+    pub(in crate::spec) cdrom: Option<PathBuf>,
 }
 
 impl Machine {
@@ -144,6 +146,16 @@ impl Machine {
     /// What programs on it may ask of the keeper.
     pub fn control(&self) -> &Control {
         &self.control
+    }
+
+    /// Our agent runs in it. Without, it is a system of its own, which boots from a disk or a CD.
+    pub fn has_agent(&self) -> bool {
+        self.agent
+    }
+
+    /// What is in its CD drive, if it has one.
+    pub fn cdrom(&self) -> Option<&Path> {
+        self.cdrom.as_deref()
     }
 }
 

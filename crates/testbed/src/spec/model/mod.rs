@@ -9,7 +9,7 @@ mod need;
 mod network;
 mod test;
 
-pub use image::{Base, FileContent, FileEntry, Image, Step};
+pub use image::{Base, DiskFormat, FileContent, FileEntry, Image, Step};
 pub use machine::{
     Address, Control, Interface, Kernel, Limits, Machine, Mount, Port, Ready, ReadyCondition, Right,
     RightAction, Route, Service,
