@@ -121,7 +121,7 @@ fn run_true() -> Request {
 
 fn ping(target: IpAddr) -> Request {
     let tool = Tool::Ping { target, count: 1, interval_ms: 1, wait_ms: 10_000, size: 8, interface: None };
-    Request::Tool(Tooling { tool, input: Source::Null, output: Sink::Null, deadline_ms: None })
+    Request::Tool(Tooling { tool, input: Source::Null, output: Sink::Null, deadline_ms: None, device: None })
 }
 
 fn address(number: usize) -> IpAddr {

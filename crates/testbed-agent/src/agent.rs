@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 /// The body of a [`Kind::Open`](crate::frame::Kind::Open) frame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Open {
-    /// The machine's path: a name, or names of nested testbeds with `/` between. Relays route by it; an agent
-    /// ignores it.
+    /// The machine. Relays route by it: a keeper by its name, the agent of a [capsule](crate::capsule) by its number. Any
+    /// other agent ignores it.
     pub machine: String,
     /// What to do there.
     pub request: Request,
@@ -85,6 +85,12 @@ pub enum Request {
     /// Changes over from the initial root to the machine's own. Only for agents behind a port, once. Replies
     /// [`Reply::Done`].
     EnterRoot,
+    /// Makes the machine one that holds the machines of a testbed, with a launcher for them: a [capsule](crate::capsule).
+    /// The roots of their images are on disks. Only for agents behind a port, once. Replies [`Reply::Done`].
+    Enclose {
+        /// How many images.
+        images: u32,
+    },
     /// Makes the machine the one that it is to be, before its first program and in its root. Only for agents behind a port;
     /// others were born as who they are. Replies [`Reply::Done`].
     Become {

@@ -8,3 +8,8 @@ pub const CHANGES_DISK: &str = "changes";
 pub const MODULES_DISK: &str = "modules";
 /// The port that leads to the keeper.
 pub const PORT: &str = "testbed";
+
+/// The disk with the root of an image of a [capsule](crate::capsule), by its number; the first is [`ROOT_DISK`].
+pub fn image_disk(number: u32) -> String {
+    if number == 0 { ROOT_DISK.to_owned() } else { format!("image{number}") }
+}

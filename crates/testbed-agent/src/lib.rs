@@ -9,6 +9,7 @@
 //! both the keeper and its launcher do with those of images and machines.
 
 pub mod agent;
+pub mod capsule;
 pub mod capture;
 pub mod client;
 pub mod control;

@@ -15,6 +15,8 @@ pub struct Tooling {
     pub output: Sink,
     /// Kill it after so many milliseconds; it then ends as timed out.
     pub deadline_ms: Option<u64>,
+    /// In a [capsule](crate::capsule): what it works on is what the order of this channel has opened.
+    pub device: Option<u32>,
 }
 
 /// What the agent can do without any program in the machine. Each runs as a process of its own (a fork of the
@@ -136,7 +138,10 @@ pub enum Tool {
         /// End after so many; 0 for never.
         count: u32,
     },
-    /// Captures packets of an interface to the output stream as pcapng (notes [`Note::Ready`](super::Note::Ready) once it sees, and by then
+    /// Passes Ethernet frames between a network's trunk, its device, and a stream both ways, on which each frame stands
+    /// behind its length: 32 bits, the most significant byte first. Ends with the stream. Reports [`Report::Done`].
+    Trunk,
+    /// Captures packets of an interface, or of the network that its device is, to the output stream as pcapng (notes [`Note::Ready`](super::Note::Ready) once it sees, and by then
     /// the output has the blocks in front of the packets). Reports [`Report::Capture`].
     Capture {
         /// The interface; all of the machine's if none.

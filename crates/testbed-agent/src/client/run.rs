@@ -244,7 +244,7 @@ pub(super) fn tooling(tool: Tool, input: Source, timeout: Option<Duration>) -> R
         _ => Sink::Channel,
     };
     let deadline_ms = timeout.map(|timeout| u64::from(millis(timeout + GRACE)));
-    Request::Tool(Tooling { tool, input, output, deadline_ms })
+    Request::Tool(Tooling { tool, input, output, deadline_ms, device: None })
 }
 
 /// What the tool says of the network is an answer, and no failure of the testbed.

@@ -3,8 +3,10 @@
 //! One thread, one loop. What could take long runs as a process of its own: programs, and the agent's tools as forks
 //! of it. The loop only starts them, moves bytes between their pipes and the socket as far as credit goes, and reaps.
 
+mod inside;
 mod port;
 
+use super::capsule::{Capsule, Inside};
 use super::control::Relay;
 use super::line::Line;
 use super::{files, processes, run};
@@ -37,6 +39,8 @@ enum Part {
     Control,
     /// A program that is connected to it.
     Client(u32),
+    /// A socket that leads into a capsule.
+    Inside(Inside),
 }
 
 impl Part {
@@ -50,6 +54,8 @@ impl Part {
             Part::Report(c) => (5, c),
             Part::Control => (6, 0),
             Part::Client(c) => (7, c),
+            Part::Inside(Inside::Launcher) => (8, 0),
+            Part::Inside(Inside::Machine(m)) => (9, m),
         };
         epoll::EventData::new_u64(u64::from(channel) << 8 | kind)
     }
@@ -65,7 +71,9 @@ impl Part {
             4 => Part::Error(channel),
             5 => Part::Report(channel),
             6 => Part::Control,
-            _ => Part::Client(channel),
+            7 => Part::Client(channel),
+            8 => Part::Inside(Inside::Launcher),
+            _ => Part::Inside(Inside::Machine(channel)),
         }
     }
 }
@@ -117,6 +125,8 @@ struct Agent<'a> {
     deadlines: BTreeMap<(Instant, u32), ()>,
     /// Of a machine that may drive its testbed.
     relay: Option<Relay>,
+    /// The machines inside, if there are any.
+    capsule: Option<Capsule>,
     /// Nothing is read or written until it is woken.
     rests: bool,
     /// Behind a port: the machine's own root is the root.
@@ -163,6 +173,7 @@ fn prepare<'a>(
         by_pid: HashMap::new(),
         deadlines: BTreeMap::new(),
         relay,
+        capsule: None,
         rests: false,
         is_in_root: false,
     };
@@ -210,6 +221,7 @@ impl Agent<'_> {
                             relay.event(client, flags, &mut self.out);
                         }
                     }
+                    Part::Inside(inside) => self.heard_inside(inside, flags)?,
                 }
             }
             self.enforce_deadlines();
@@ -217,6 +229,7 @@ impl Agent<'_> {
             if let Some(relay) = &mut self.relay {
                 relay.settle(&self.poll, self.out.len(), |client| Part::Client(client).token())?;
             }
+            self.settle_inside()?;
             if self.rests {
                 self.rest()?;
             }
@@ -248,12 +261,15 @@ impl Agent<'_> {
         if let Some(relay) = self.relay.as_mut().filter(|_| channel != 0 && channel.is_multiple_of(2)) {
             return relay.deliver(frame, &mut self.out);
         }
+        if !self.rests && self.deliver_inside(frame)? {
+            return Ok(());
+        }
         match frame.kind {
             Kind::Wake => {
                 let wake: Wake = frame.message("wake")?;
                 self.rests = false;
                 self.send(0, Kind::Hello, &Hello::ours());
-                if let Err(fault) = self.wake(&wake) {
+                if let Err(fault) = self.wake(&wake, frame) {
                     self.send(0, Kind::Reply, &Reply::Failed(fault));
                 }
                 Ok(())
@@ -354,7 +370,8 @@ impl Agent<'_> {
                 return Ok(None);
             }
             Request::Tool(tooling) => {
-                let started = run::start_tool(self.token, &self.machine, &tooling, handed)?;
+                let device = tooling.device.map(|order| self.device(order)).transpose()?;
+                let started = run::start_tool(self.token, &self.machine, &tooling, handed, device)?;
                 self.begin(channel, started, tooling.deadline_ms, true)?;
                 return Ok(None);
             }
@@ -366,6 +383,7 @@ impl Agent<'_> {
             Request::Rename { from, to } => files::rename(&from, &to)?,
             Request::Put { path, mode, content } => files::put(&path, mode, &content)?,
             Request::EnterRoot => self.enter_root()?,
+            Request::Enclose { images } => self.enclose(images)?,
             Request::Become { machine, identity } => self.become_machine(*machine, identity.as_ref())?,
             Request::Load { modules } => self.load(&modules)?,
             Request::Rest => {

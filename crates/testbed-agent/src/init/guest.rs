@@ -16,7 +16,8 @@ use std::borrow::Cow;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use testbed_agent::guest::{CHANGES_DISK, MODULES_DISK, PORT, ROOT_DISK};
+use testbed_agent::capsule::IMAGES;
+use testbed_agent::guest::{CHANGES_DISK, MODULES_DISK, PORT, ROOT_DISK, image_disk};
 use testbed_agent::launch::{Machine, Root, Upper};
 use testbed_agent::{Doing as _, Fault, FaultKind};
 use testbed_sys::process::SingleThreaded;
@@ -99,16 +100,7 @@ pub(super) fn enter_root() -> Result<(), Fault> {
     }
     let layers = "lowerdir=/disk,upperdir=/changes/upper,workdir=/changes/work";
     mount("overlay", "/root", "overlay", MountFlags::empty(), layers)?;
-    for (path, ..) in EARLY_MOUNTS {
-        let target = format!("/root{path}");
-        make_folder(&target, 0o755)?;
-        rustix::mount::mount_move(path, &target).doing_to("move", path)?;
-    }
-    // The initial root can be covered, but not be left by pivot_root(2).
-    rustix::process::chdir("/root").doing("enter the root")?;
-    rustix::mount::mount_move(".", "/").doing("cover the initial root")?;
-    rustix::process::chroot(".").doing("change the root")?;
-    rustix::process::chdir("/").doing("enter the root")?;
+    cover_root()?;
     for (path, mode, kind, flags, data) in MOUNTS {
         make_folder(path, mode)?;
         mount(kind, path, kind, flags, data)?;
@@ -122,6 +114,49 @@ pub(super) fn enter_root() -> Result<(), Fault> {
     modules::mount_disk(&find_disk(MODULES_DISK)?)?;
     modules::serve_kernel()
 }
+
+/// Goes from the initial root to the one at `/root`, which gets what is mounted already.
+fn cover_root() -> Result<(), Fault> {
+    for (path, ..) in EARLY_MOUNTS {
+        let target = format!("/root{path}");
+        make_folder(&target, 0o755)?;
+        rustix::mount::mount_move(path, &target).doing_to("move", path)?;
+    }
+    // The initial root can be covered, but not be left by pivot_root(2).
+    rustix::process::chdir("/root").doing("enter the root")?;
+    rustix::mount::mount_move(".", "/").doing("cover the initial root")?;
+    rustix::process::chroot(".").doing("change the root")?;
+    rustix::process::chdir("/").doing("enter the root")
+}
+
+/// Leaves the initial root for one that a launcher finds all in that its machines need, and nothing else.
+pub(super) fn enter_capsule(images: u32) -> Result<(), Fault> {
+    let disks = (0..images).map(|number| find_disk(&image_disk(number))).collect::<Result<Vec<_>, _>>()?;
+    make_folder("/root", 0o755)?;
+    mount("tmpfs", "/root", "tmpfs", QUIET, "mode=755,size=16m")?;
+    let folder = format!("/root{IMAGES}");
+    make_folder(&folder, 0o755)?;
+    for (number, disk) in disks.iter().enumerate() {
+        let path = format!("{folder}/{number}");
+        make_folder(&path, 0o755)?;
+        match number {
+            // The first is there already.
+            0 => rustix::mount::mount_move("/disk", &path).doing_to("move", &*path)?,
+            _ => mount(disk, &path, "erofs", MountFlags::RDONLY, "")?,
+        }
+    }
+    cover_root()?;
+    for (path, mode, kind, flags, data) in MOUNTS {
+        make_folder(path, mode)?;
+        mount(kind, path, kind, flags, data)?;
+    }
+    modules::mount_disk(&find_disk(MODULES_DISK)?)?;
+    modules::serve_kernel()?;
+    modules::load(&NETWORK_MODULES.map(str::to_owned))
+}
+
+/// What networks of machines are made of.
+const NETWORK_MODULES: [&str; 2] = ["tun", "macvlan"];
 
 /// Makes a folder, if it is not there.
 fn make_folder(path: &str, mode: u32) -> Result<(), Fault> {

@@ -5,6 +5,7 @@
 //! inherited from the launcher and does not need is closed before the first program of the machine runs.
 
 mod agent;
+mod capsule;
 mod control;
 mod files;
 mod guest;

@@ -9,7 +9,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::Write as _;
 use testbed_agent::Doing as _;
-use testbed_agent::agent::{ErrorSink, Program, Report, Run, Sink, Source, Stdio, Tool, Tooling};
+use testbed_agent::agent::{ErrorSink, Program, Report, Run, Sink, Source, Stdio, Tooling};
 use testbed_agent::launch::Machine;
 use testbed_agent::users::User;
 use testbed_agent::{Fault, FaultKind};
@@ -116,14 +116,18 @@ fn environment(machine: &Machine, user: &User, term: &str) -> BTreeMap<String, S
 /// The first byte of what a tool tells, if it told that it is ready. No report begins with it.
 pub(super) const READY: u8 = 0xff;
 
-/// Starts a tool: a fork of the agent that does one thing and ends.
+/// Starts a tool: a fork of the agent that does one thing and ends. `device` is what it works on, if that is more than its
+/// streams.
 pub(super) fn start_tool(
     token: SingleThreaded,
     machine: &Machine,
     tooling: &Tooling,
-    handed: Vec<OwnedFd>,
+    mut handed: Vec<OwnedFd>,
+    device: Option<OwnedFd>,
 ) -> Result<Started, Fault> {
-    let stdio = Stdio::Apart { input: tooling.input, output: tooling.output, error: ErrorSink::Null };
+    let error = if device.is_some() { ErrorSink::Handed } else { ErrorSink::Null };
+    handed.extend(device);
+    let stdio = Stdio::Apart { input: tooling.input, output: tooling.output, error };
     let mut streams = Streams::open(&stdio, handed, 0)?;
     let (report, tell) = pipe_with(PipeFlags::CLOEXEC).doing("make a pipe")?;
     match process::clone(token, Namespaces::NONE, None).doing("fork")? {
@@ -136,7 +140,7 @@ pub(super) fn start_tool(
                 && process::close_all_but(&[tell.as_fd()]).is_ok();
             process::reset_signals();
             let _ = rustix::process::setsid();
-            let told = ready && run_tool(machine, &tooling.tool, &tell).is_ok();
+            let told = ready && run_tool(machine, tooling, &tell).is_ok();
             process::exit_now(i32::from(!told))
         }
         Cloned::Parent { pid, .. } => {
@@ -148,7 +152,7 @@ pub(super) fn start_tool(
 }
 
 /// The life of a tool's process: what it found out goes to `tell`.
-fn run_tool(machine: &Machine, tool: &Tool, tell: &OwnedFd) -> std::io::Result<()> {
+fn run_tool(machine: &Machine, tooling: &Tooling, tell: &OwnedFd) -> std::io::Result<()> {
     let stop = process::signal_fd(&[libc::SIGINT, libc::SIGTERM])?;
     let root = User::find(None).map_err(std::io::Error::other)?;
     let env: Vec<(String, String)> = environment(machine, &root, "dumb").into_iter().collect();
@@ -156,11 +160,12 @@ fn run_tool(machine: &Machine, tool: &Tool, tell: &OwnedFd) -> std::io::Result<(
     let mut io = ToolIo {
         input: rustix::stdio::stdin(),
         output: rustix::stdio::stdout(),
+        device: tooling.device.map(|_| rustix::stdio::stderr()),
         stop: Some(stop.as_fd()),
         env: &env,
         ready: &mut ready,
     };
-    let report: Result<Report, Fault> = tools::run(tool, &mut io);
+    let report: Result<Report, Fault> = tools::run(&tooling.tool, &mut io);
     let bytes = postcard::to_stdvec(&report).map_err(std::io::Error::other)?;
     let mut rest = &bytes[..];
     while !rest.is_empty() {

@@ -3,7 +3,7 @@
 use super::wake::{Woken, after, wait};
 use super::{Doing, ToolIo, invalid};
 use rustix::event::PollFlags;
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, BorrowedFd};
 use std::fs::File;
 use std::io::Write;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -29,7 +29,10 @@ pub(crate) fn run(
         }
     })?;
     let mut recorder = Recorder::new(filter, count, snap);
-    let mut ring = open(interface, &mut recorder)?;
+    let mut ring = match io.device {
+        Some(device) => of_device(device, interface.unwrap_or_default(), &mut recorder)?,
+        None => open(interface, &mut recorder)?,
+    };
     let mut output = io.output_file()?;
     let captured = flush(&mut recorder, &mut output)
         .and_then(|()| io.say_ready())
@@ -58,6 +61,19 @@ fn open(interface: Option<&str>, recorder: &mut Recorder) -> Result<Ring, Fault>
     let program = recorder.program(link).map_err(|error| invalid(error.to_string()))?;
     socket.filter(&program).doing("set the filter")?;
     let ring = Ring::new(socket, RingSize::default()).doing("share memory with the packet socket")?;
+    ring.start(index).doing("start the capture")?;
+    Ok(ring)
+}
+
+/// A ring of a packet socket whose interface has been selected; `name` is what that is called.
+fn of_device(device: BorrowedFd<'_>, name: &str, recorder: &mut Recorder) -> Result<Ring, Fault> {
+    let socket = PacketSocket::from(device.try_clone_to_owned().doing("use a packet socket")?);
+    let (index, hardware) = socket.selected().doing("use a packet socket")?;
+    let program =
+        recorder.program(Some(link_of(hardware))).map_err(|error| invalid(error.to_string()))?;
+    socket.filter(&program).doing("set the filter")?;
+    let ring = Ring::new(socket, RingSize::default()).doing("share memory with the packet socket")?;
+    recorder.describe(index, link_of(hardware), || name.into());
     ring.start(index).doing("start the capture")?;
     Ok(ring)
 }

@@ -98,6 +98,7 @@ pub(crate) fn start(tool: &Tool, streams: Streams) -> Started {
             });
             let env = [("PATH".to_owned(), "/usr/bin:/bin".to_owned())];
             let mut io = ToolIo {
+                device: None,
                 input: input.as_fd(),
                 output: output.as_fd(),
                 stop: Some(stopped.as_fd()),

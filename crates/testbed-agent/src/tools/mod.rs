@@ -14,6 +14,7 @@ mod netlink;
 mod ping;
 mod tcp;
 mod trace;
+mod trunk;
 mod udp;
 mod wait;
 mod wake;
@@ -33,6 +34,8 @@ pub(crate) struct ToolIo<'a> {
     pub(crate) input: BorrowedFd<'a>,
     /// The output stream; most tools do not write it.
     pub(crate) output: BorrowedFd<'a>,
+    /// What it works on, if that is no stream.
+    pub(crate) device: Option<BorrowedFd<'a>>,
     /// Readable once the tool shall end now, with a report of what it has.
     pub(crate) stop: Option<BorrowedFd<'a>>,
     /// The environment of programs that the tool starts.
@@ -91,6 +94,7 @@ pub(crate) fn run(tool: &Tool, io: &mut ToolIo<'_>) -> Result<Report, Fault> {
         Tool::Capture { interface, filter, count, snap } => {
             capture::run(interface.as_deref(), filter, *count, *snap, io)
         }
+        Tool::Trunk => trunk::run(io),
         Tool::Wait(condition) => wait::run(condition, io),
         Tool::Addresses { interface, wait } => wait::until_addresses(interface.as_deref(), *wait, io),
         Tool::Carry => carry::run(io),

@@ -8,7 +8,7 @@ use rustix::fs::{Mode, OFlags, openat};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use testbed_agent::layers::changes::{Before, Now, Touched};
-use testbed_agent::{Doing as _, Fault};
+use testbed_agent::{Doing as _, Fault, FaultKind};
 
 /// Something that a machine has changed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -40,6 +40,10 @@ impl Bed {
     pub fn changes(&self, machine: &str) -> Result<Vec<Change>, Fault> {
         let (number, spec) = self.numbered(machine)?;
         Self::on_layers(spec, "tell the changes of")?;
+        if self.shared.capsule.is_some() {
+            let fault = Fault::new(FaultKind::Unsupported, "tell the changes of a machine in a capsule");
+            return Err(fault.on(machine).hint("its files are in the capsule; look at them while it runs"));
+        }
         let place = lock(&self.shared.places[number]);
         let own = place.own(&self.shared.machines[number]);
         let uppers = own.iter().chain(&place.below);
@@ -53,7 +57,8 @@ impl Bed {
         let mut images = root.layers.clone();
         images.extend(root.host.then(|| PathBuf::from("/")));
         drop(place);
-        let hands = Hands::of(&self.shared.engine);
+        let engine = self.engine();
+        let hands = Hands::of(&engine);
         let mut changes = Changes::default();
         // From the oldest on, so that the last word is the newest.
         for upper in uppers.into_iter().rev() {

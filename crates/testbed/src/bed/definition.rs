@@ -1,12 +1,15 @@
 //! From the checked model to what the launcher is told.
 
 use super::{ImageRoot, Options};
-use crate::machine::{Birth, Hardware, System};
+use crate::engine::inside::Inside;
+use crate::machine::{Accelerator, Birth, Hardware, System};
 use crate::plan::base_of;
 use crate::spec;
 use rustix::fd::OwnedFd;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::Arc;
 use testbed_agent::launch::{Interface, Limits, Machine, Mount, Network, Order, Root, Route, Upper};
 use testbed_agent::{Doing as _, Fault, FaultKind};
 
@@ -84,7 +87,30 @@ pub(super) fn birth(
         System::open(machine, base, hardware.disk).map_err(|fault| fault.on(machine.name()))
     };
     let system = Some(machine).filter(|machine| !machine.has_agent()).map(open).transpose()?;
-    Ok(Birth { jail, machine: Machine { root, ..whole }, hardware, accelerator, system, links, asleep: None })
+    let machine = Machine { root, ..whole };
+    Ok(Birth { jail, machine, hardware, accelerator, system, links, asleep: None, inside: None })
+}
+
+/// The machine that holds all others; `inside` hears of those.
+pub(super) fn capsule(
+    spec: &spec::Testbed,
+    jail: &ImageRoot,
+    inside: Arc<Inside>,
+) -> Result<Birth, Fault> {
+    let none = || Fault::new(FaultKind::State, "make a capsule of a testbed that is none");
+    let hardware = Hardware::of_capsule(spec).ok_or_else(none)?;
+    let accelerator = jail.accelerator.clone();
+    let layers = jail.layers.iter().map(|path| utf8(path)).collect::<Result<_, _>>()?;
+    let root = Root { layers, host: false };
+    let jail = Machine::new(spec.name(), root.clone(), Upper::Memory(capsule_changes(spec)));
+    let machine = Machine::new(spec.name(), Root { layers: Vec::new(), ..root }, Upper::Memory(0));
+    let (links, inside) = (Vec::new(), Some(inside));
+    Ok(Birth { jail, machine, hardware, accelerator, system: None, links, asleep: None, inside })
+}
+
+/// How much the upper layer of a capsule's jail may hold: its memory, while that is kept.
+pub(super) fn capsule_changes(spec: &spec::Testbed) -> u64 {
+    spec.capsule().map_or(0, spec::Capsule::memory) + JAIL_FILES
 }
 
 /// How much the upper layer of a machine may hold, or of its jail: what it may write to its own files, in bytes.
@@ -133,10 +159,12 @@ fn mount(mount: &spec::Mount, machine: &spec::Machine) -> Result<Mount, Fault> {
     Ok(Mount { source, target: mount.target().into(), writable: mount.writable(), owner })
 }
 
-fn text(path: &std::path::Path, machine: &spec::Machine) -> Result<String, Fault> {
-    path.to_str().map(str::to_owned).ok_or_else(|| {
-        Fault::new(FaultKind::Invalid, "use a path that is not UTF-8:")
-            .at(path.to_string_lossy())
-            .on(machine.name())
-    })
+fn text(path: &Path, machine: &spec::Machine) -> Result<String, Fault> {
+    utf8(path).map_err(|fault| fault.on(machine.name()))
+}
+
+fn utf8(path: &Path) -> Result<String, Fault> {
+    let odd =
+        || Fault::new(FaultKind::Invalid, "use a path that is not UTF-8:").at(path.to_string_lossy());
+    path.to_str().map(str::to_owned).ok_or_else(odd)
 }

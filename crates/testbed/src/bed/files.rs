@@ -35,11 +35,11 @@ impl Bed {
         let upper = match place.own(machine) {
             Some(upper) => upper,
             None => {
-                let upper = Upper::make(&shared.engine, definition::changes(spec))?;
+                let upper = Upper::make(&self.engine(), definition::changes(spec))?;
                 place.prepared.insert(upper).clone()
             }
         };
-        let files = Machine::make_on(&shared.engine, machine.name(), definition, upper)?;
+        let files = Machine::make_on(&self.engine(), machine.name(), definition, upper)?;
         files.wait_started(shared.spec.deadlines().start())?;
         place.files = Some(files.clone());
         Ok(files)

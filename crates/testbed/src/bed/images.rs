@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 use std::sync::Arc;
+use testbed_agent::capsule::IMAGES;
 use testbed_agent::{Fault, FaultKind};
 
 /// What a machine's root file system is made of.
@@ -46,6 +47,22 @@ pub trait Images: Send + Sync {
     /// # Errors
     /// When it cannot be had.
     fn resolve_jail(&self, testbed: &spec::Testbed, machine: &spec::Machine) -> Result<ImageRoot, Fault>;
+
+    /// The layers of the jail of a testbed's capsule, and what programs of its machines find, built if they are not there.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    fn resolve_capsule(&self, testbed: &spec::Testbed) -> Result<CapsuleRoots, Fault>;
+}
+
+/// What a capsule and its machines are made of.
+#[derive(Clone)]
+pub struct CapsuleRoots {
+    /// The root of its jail.
+    pub jail: ImageRoot,
+    /// Those of machines' images, which are in the capsule, in the order of
+    /// [`capsule_images`](spec::Testbed::capsule_images).
+    pub images: Vec<ImageRoot>,
 }
 
 /// Images for testbeds whose machines all use the host's own root.
@@ -78,6 +95,10 @@ impl Images for HostOnly {
     fn resolve_jail(&self, _: &spec::Testbed, machine: &spec::Machine) -> Result<ImageRoot, Fault> {
         Err(unstored(machine.image()))
     }
+
+    fn resolve_capsule(&self, testbed: &spec::Testbed) -> Result<CapsuleRoots, Fault> {
+        Err(unstored(testbed.capsule_images().first().copied().unwrap_or_default()))
+    }
 }
 
 /// Images from a store, built there in machines of an engine when they are missing.
@@ -104,6 +125,17 @@ impl Images for StoredImages<'_> {
         let progress = &mut |p: image::Progress<'_>| (self.progress)(p);
         Ok(self.store.resolve_jail(testbed, machine, &builder, &self.options, progress)?.into())
     }
+
+    fn resolve_capsule(&self, testbed: &spec::Testbed) -> Result<CapsuleRoots, Fault> {
+        let builder = EngineBuilder::new(self.engine.clone());
+        let progress = &mut |p: image::Progress<'_>| (self.progress)(p);
+        let (jail, images) = self.store.resolve_capsule(testbed, &builder, &self.options, progress)?;
+        let inside = |(number, image): (usize, image::Resolved)| ImageRoot {
+            layers: vec![PathBuf::from(format!("{IMAGES}/{number}"))],
+            ..image.into()
+        };
+        Ok(CapsuleRoots { jail: jail.into(), images: images.into_iter().enumerate().map(inside).collect() })
+    }
 }
 
 impl From<image::Resolved> for ImageRoot {
@@ -127,6 +159,8 @@ pub struct Prepared {
     roots: HashMap<String, ImageRoot>,
     /// Those of machines with kernels of their own, by image and what such machines start from.
     jails: HashMap<(String, Hardware), ImageRoot>,
+    /// The jail of the capsule, if the testbed is one: `roots` are in it then.
+    capsule: Option<ImageRoot>,
 }
 
 impl Prepared {
@@ -137,7 +171,14 @@ impl Prepared {
     pub fn new(testbed: &Arc<spec::Testbed>, images: &dyn Images) -> Result<Prepared, Fault> {
         let testbed = &decide_kernels_here(testbed)?;
         let (roots, jails) = (HashMap::new(), HashMap::new());
-        let mut prepared = Prepared { testbed: Arc::clone(testbed), roots, jails };
+        let mut prepared = Prepared { testbed: Arc::clone(testbed), roots, jails, capsule: None };
+        if testbed.capsule().is_some() {
+            let found = images.resolve_capsule(testbed)?;
+            prepared.capsule = Some(found.jail);
+            let names = testbed.capsule_images().into_iter().map(str::to_owned);
+            prepared.roots = names.zip(found.images).collect();
+            return Ok(prepared);
+        }
         for machine in testbed.machines() {
             let image = machine.image();
             if machine.kernel() == spec::Kernel::Own {
@@ -154,6 +195,11 @@ impl Prepared {
     /// The testbed, with a kernel decided for each machine.
     pub(super) fn testbed(&self) -> &Arc<spec::Testbed> {
         &self.testbed
+    }
+
+    /// The root of the capsule's jail.
+    pub(super) fn capsule(&self) -> Result<&ImageRoot, Fault> {
+        self.capsule.as_ref().ok_or_else(|| unprepared("of the capsule"))
     }
 
     /// The root of a machine, or of its jail if its kernel is its own.
@@ -181,5 +227,10 @@ impl Images for Prepared {
 
     fn resolve_jail(&self, _: &spec::Testbed, machine: &spec::Machine) -> Result<ImageRoot, Fault> {
         self.jails.get(&jail_of(machine)).cloned().ok_or_else(|| unprepared(machine.image()))
+    }
+
+    fn resolve_capsule(&self, testbed: &spec::Testbed) -> Result<CapsuleRoots, Fault> {
+        let its = testbed.capsule_images().into_iter().map(|image| self.resolve(testbed, image));
+        Ok(CapsuleRoots { jail: self.capsule()?.clone(), images: its.collect::<Result<_, _>>()? })
     }
 }

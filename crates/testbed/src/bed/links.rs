@@ -223,13 +223,13 @@ impl Bed {
 
     pub(super) fn set_link(&self, number: usize, interface: u32, mode: LinkMode) -> Result<(), Fault> {
         let machine = &self.shared.machines[number];
-        machine.pid()?;
+        machine.wait_made()?;
         if let Some(cut) = self.shared.adapters.get(&(number, interface)) {
             cut.store(mode == LinkMode::Cut, Ordering::Relaxed);
             return Ok(());
         }
         let order = Order::SetLink { machine: machine.number(), interface, mode };
-        self.shared.engine.order(&order).map_err(|f| f.on(machine.name()))
+        self.engine().order(&order).map_err(|f| f.on(machine.name()))
     }
 }
 

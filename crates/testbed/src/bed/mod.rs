@@ -3,6 +3,7 @@
 //! Making it asks the launcher for the fabric and all machines in one go; becoming ready is what the file asks for
 //! beyond that: files, services, conditions, in the order of `depends`.
 
+mod capsule;
 mod changes;
 mod definition;
 mod files;
@@ -19,7 +20,7 @@ mod wires;
 
 pub use crate::machine::Log;
 pub use changes::{Change, ChangeKind};
-pub use images::{HostOnly, ImageRoot, Images, Prepared, StoredImages};
+pub use images::{CapsuleRoots, HostOnly, ImageRoot, Images, Prepared, StoredImages};
 pub use lifecycle::Ending;
 pub use links::{Attached, NewInterface};
 pub use service::ServiceStatus;
@@ -30,6 +31,7 @@ use crate::engine::Engine;
 use crate::engine::link::lock;
 use crate::machine::{Condition, Console, Machine};
 use crate::net::recent::{Watched, Watcher};
+use crate::net::stream::Stream;
 use crate::net::switch::Switch;
 use crate::net::uplink;
 use crate::spec;
@@ -44,6 +46,7 @@ use testbed_agent::agent::Run;
 use testbed_agent::launch::{LinkMode, Order};
 use testbed_agent::{Fault, FaultKind};
 
+use capsule::{Capsule, Sleeping};
 use lifecycle::Place;
 use ports::Ports;
 use service::Services;
@@ -67,6 +70,9 @@ pub struct Options {
 /// The name that a machine's console has among the logs of its services.
 pub const CONSOLE: &str = "console";
 
+/// The first number that a launcher is given, which is that of a capsule's networks.
+const FIRST_FABRIC: u32 = 1;
+
 /// One copy of a testbed. Cheap to clone; the last clone ends its machines.
 #[derive(Clone)]
 pub struct Bed {
@@ -85,7 +91,11 @@ impl WeakBed {
 
 struct Shared {
     spec: Arc<spec::Testbed>,
-    engine: Engine,
+    /// What makes its machines. A capsule has another one each time it goes back.
+    engine: Mutex<Engine>,
+    capsule: Option<Capsule>,
+    /// It was ready when it was copied, and goes on.
+    goes_on: bool,
     fabric: u32,
     machines: Vec<Machine>,
     /// By the number of the machine.
@@ -110,7 +120,7 @@ impl Shared {
     /// A machine has started where another one slept, which was ready.
     fn goes_on(&self, machine: &str) -> bool {
         let number = self.by_name.get(machine);
-        number.is_some_and(|number| lock(&self.places[*number]).memory.is_some())
+        self.goes_on || number.is_some_and(|number| lock(&self.places[*number]).memory.is_some())
     }
 }
 
@@ -128,7 +138,46 @@ impl Bed {
         let roots = Prepared::new(spec, images)?;
         let spec = Arc::clone(roots.testbed());
         let places = spec.machines().iter().map(|_| Place::default()).collect();
-        Bed::build(engine, &spec, roots, options.clone(), places)
+        if spec.capsule().is_some() {
+            let (capsule, inside) = Capsule::make(engine, &spec, &roots, None)?;
+            return Bed::build(&inside, &spec, roots, options.clone(), places, Some(capsule));
+        }
+        Bed::build(engine, &spec, roots, options.clone(), places, None)
+    }
+
+    /// A copy of a bed whose capsule sleeps.
+    fn of_sleeping(
+        host: &Engine,
+        spec: &Arc<spec::Testbed>,
+        roots: Prepared,
+        options: Options,
+        sleeping: &Sleeping,
+    ) -> Result<Bed, Fault> {
+        let (capsule, engine) = Capsule::make(host, spec, &roots, Some(sleeping))?;
+        let names = spec.machines().iter().map(|machine| machine.name().to_owned());
+        let shared = Shared {
+            ports: Ports::default(),
+            attached: Mutex::new(sleeping.attached()),
+            spec: Arc::clone(spec),
+            capsule: Some(capsule),
+            goes_on: true,
+            fabric: FIRST_FABRIC,
+            machines: sleeping.take_up(spec, &engine)?,
+            places: sleeping.places(&engine).into_iter().map(Mutex::new).collect(),
+            by_name: names.zip(0..).collect(),
+            adapters: HashMap::new(),
+            roots,
+            options,
+            snapshots: Mutex::default(),
+            services: Services::default(),
+            watched: Vec::new(),
+            switches: Mutex::default(),
+            engine: Mutex::new(engine),
+        };
+        sleeping.take_up_programs(&shared.services, &shared.machines)?;
+        let bed = Bed { shared: Arc::new(shared) };
+        bed.connect_outside(Vec::new())?;
+        Ok(bed)
     }
 
     /// Has the networks made, and the machines on what their places say.
@@ -138,10 +187,13 @@ impl Bed {
         roots: Prepared,
         options: Options,
         mut places: Vec<Place>,
+        capsule: Option<Capsule>,
     ) -> Result<Bed, Fault> {
         let fabric = engine.number();
         let making = engine.send_order(&definition::fabric(spec, fabric), Vec::new())?;
-        let watching = Watching::ask(engine, spec, fabric, options.watcher.as_deref())?;
+        // What passes in a capsule is seen there only.
+        let watcher = options.watcher.as_deref().filter(|_| capsule.is_none());
+        let watching = Watching::ask(engine, spec, fabric, watcher)?;
         let mut machines = Vec::with_capacity(spec.machines().len());
         let mut by_name = HashMap::new();
         let (mut adapters, mut streams) = (HashMap::new(), Vec::new());
@@ -168,7 +220,9 @@ impl Bed {
             ports: Ports::default(),
             attached: Mutex::default(),
             spec: Arc::clone(spec),
-            engine: engine.clone(),
+            engine: Mutex::new(engine.clone()),
+            capsule,
+            goes_on: false,
             fabric,
             machines,
             places: places.into_iter().map(Mutex::new).collect(),
@@ -182,23 +236,30 @@ impl Bed {
             switches: Mutex::default(),
         };
         let bed = Bed { shared: Arc::new(shared) };
-        for machine in bed.machines() {
-            bed.serve_programs(machine);
-        }
         for (number, place) in bed.shared.places.iter().enumerate() {
             for interface in &lock(place).cut {
                 bed.set_link(number, *interface, LinkMode::Cut)?;
             }
         }
-        *lock(&bed.shared.switches) = bed.start_switches(&options.uplink, streams)?;
+        bed.connect_outside(streams)?;
         for number in 0..bed.shared.machines.len() {
             bed.take_up_programs(number, &lock(&bed.shared.places[number]))?;
         }
-        bed.publish_ports(|_, port| {
+        Ok(bed)
+    }
+
+    /// Connects it with what is outside: its own programs, what is no port of the kernel's, and the host's ports.
+    fn connect_outside(&self, streams: Vec<(String, Stream)>) -> Result<(), Fault> {
+        for machine in self.machines() {
+            self.serve_programs(machine);
+        }
+        let options = &self.shared.options;
+        *lock(&self.shared.switches) = self.start_switches(&options.uplink, streams)?;
+        let place = |_: &spec::Machine, port: &spec::Port| {
             let declared = port.host();
             if options.free_ports { SocketAddr::new(declared.ip(), 0) } else { declared }
-        })?;
-        Ok(bed)
+        };
+        self.publish_ports(place).map(drop)
     }
 
     /// Lets programs of a machine that may control the testbed reach it.
@@ -247,8 +308,8 @@ impl Bed {
     }
 
     /// The engine that keeps it.
-    pub fn engine(&self) -> &Engine {
-        &self.shared.engine
+    pub fn engine(&self) -> Engine {
+        lock(&self.shared.engine).clone()
     }
 
     /// The number of its fabric at the launcher.
@@ -287,12 +348,9 @@ impl Bed {
     /// service is called so.
     pub fn service_log(&self, machine: &str, service: &str) -> Option<Arc<Log>> {
         let console = || {
-            self.find(machine)
-                .ok()
-                .filter(|_| service == CONSOLE)?
-                .console()
-                .ok()
-                .map(|console| console.log())
+            let machine = self.find(machine).ok().filter(|_| service == CONSOLE)?;
+            let capsule = self.shared.capsule.as_ref().map(Capsule::console);
+            capsule.unwrap_or_else(|| machine.console()).ok().map(|console| console.log())
         };
         self.shared.services.log(machine, service).or_else(console)
     }
@@ -329,7 +387,7 @@ impl Bed {
         let missing = || Fault::new(FaultKind::NotFound, format!("no network `{network}`"));
         let number = self.network_number(network).ok_or_else(missing)?;
         let fabric = self.shared.fabric;
-        self.shared.engine.open(&Order::Capture { fabric, network: number })
+        self.engine().open(&Order::Capture { fabric, network: number })
     }
 
     /// Kills all machines, and waits until nothing of them is left.
@@ -337,6 +395,11 @@ impl Bed {
     /// # Errors
     /// When that takes longer than `deadline`.
     pub fn kill(&self, deadline: Duration) -> Result<(), Fault> {
+        if let Some(capsule) = &self.shared.capsule {
+            self.shared.ports.clear();
+            lock(&self.shared.switches).clear();
+            return capsule.kill(deadline);
+        }
         for machine in self.machines() {
             machine.start_kill()?;
         }
@@ -372,6 +435,6 @@ impl Index<&str> for Bed {
 impl Drop for Shared {
     fn drop(&mut self) {
         // Without its launcher there is no fabric either.
-        let _ = self.engine.send_order(&Order::DropFabric { fabric: self.fabric }, Vec::new());
+        let _ = lock(&self.engine).send_order(&Order::DropFabric { fabric: self.fabric }, Vec::new());
     }
 }

@@ -43,6 +43,9 @@ pub(super) fn wait(
     among: &(dyn Fn(&spec::Machine) -> bool + Sync),
 ) -> Result<(), Fault> {
     let shared = &*bed.shared;
+    if let Some(capsule) = &shared.capsule {
+        capsule.wait_started(shared.spec.deadlines().start().max(BOOT))?;
+    }
     let order = plan::start_order(&shared.spec);
     let (order, ready): (Vec<_>, Vec<_>) = order.into_iter().partition(|machine| among(machine));
     let (simple, others): (Vec<_>, Vec<_>) = order.into_iter().partition(|m| has_nothing_to_do(m));

@@ -8,6 +8,7 @@
 //! Processes are part of it where the kernel is: a machine with a kernel of its own that ran goes on where it was. The
 //! programs of others start anew.
 
+use super::capsule::Sleeping;
 use super::lifecycle::{Memory, Place};
 use super::{Bed, Ending, definition, readiness};
 use crate::engine::hands::Hands;
@@ -37,6 +38,8 @@ struct Snapshot {
     made: SystemTime,
     /// By the number of the machine.
     machines: BTreeMap<usize, Past>,
+    /// The capsule that holds them all.
+    capsule: Option<Sleeping>,
 }
 
 /// A machine as it was.
@@ -68,9 +71,19 @@ impl Bed {
         if snapshots.by_name.contains_key(name) {
             return Err(Fault::new(FaultKind::Exists, format!("make the snapshot `{name}`: there is one")));
         }
-        let machines = self.take_past(&self.numbers(machines)?)?;
+        let numbers = self.numbers(machines)?;
+        let (machines, capsule) = match &self.shared.capsule {
+            None => (self.take_past(&numbers)?, None),
+            Some(capsule) => {
+                if !machines.is_empty() {
+                    self.in_capsule("take a snapshot of")?;
+                }
+                let past = numbers.into_iter().map(|number| (number, Past::default())).collect();
+                (past, Some(self.keep_capsule(capsule)?))
+            }
+        };
         let parent = snapshots.current.replace(name.into());
-        snapshots.by_name.insert(name.into(), Snapshot { parent, made: SystemTime::now(), machines });
+        snapshots.by_name.insert(name.into(), Snapshot { parent, made: SystemTime::now(), machines, capsule });
         Ok(())
     }
 
@@ -98,6 +111,14 @@ impl Bed {
     pub fn rollback(&self, name: &str, machines: &[&str]) -> Result<(), Fault> {
         let mut snapshots = lock(&self.shared.snapshots);
         let snapshot = snapshots.find(name)?;
+        if let (Some(capsule), Some(sleeping)) = (&self.shared.capsule, &snapshot.capsule) {
+            if !machines.is_empty() {
+                self.in_capsule("roll back")?;
+            }
+            self.wake_capsule(capsule, sleeping)?;
+            snapshots.current = Some(name.into());
+            return Ok(());
+        }
         let mut numbers = self.numbers(machines)?;
         if machines.is_empty() {
             numbers.retain(|number| snapshot.machines.contains_key(number));
@@ -153,6 +174,21 @@ impl Bed {
     /// # Errors
     /// As for [`Bed::snapshot`] and [`Bed::up`].
     pub fn fork(&self, snapshot: Option<&str>) -> Result<Bed, Fault> {
+        let shared = &*self.shared;
+        let options = super::Options { free_ports: true, ..shared.options.clone() };
+        if let Some(capsule) = &shared.capsule {
+            let sleeping = match snapshot {
+                None => self.keep_capsule(capsule)?,
+                Some(name) => {
+                    let missing = || Fault::new(FaultKind::State, "fork what is no snapshot of a capsule");
+                    lock(&shared.snapshots).find(name)?.capsule.clone().ok_or_else(missing)?
+                }
+            };
+            let roots = shared.roots.clone();
+            let fork = Bed::of_sleeping(capsule.host(), &shared.spec, roots, options, &sleeping)?;
+            fork.wait_ready()?;
+            return Ok(fork);
+        }
         let numbers = self.numbers(&[])?;
         let past = match snapshot {
             None => self.take_past(&numbers)?,
@@ -161,9 +197,8 @@ impl Bed {
         let places = numbers
             .iter()
             .map(|number| Place { fresh: false, ..past.get(number).cloned().unwrap_or_default().place() });
-        let shared = &*self.shared;
-        let options = super::Options { free_ports: true, ..shared.options.clone() };
-        let fork = Bed::build(&shared.engine, &shared.spec, shared.roots.clone(), options, places.collect())?;
+        let (engine, roots) = (self.engine(), shared.roots.clone());
+        let fork = Bed::build(&engine, &shared.spec, roots, options, places.collect(), None)?;
         readiness::wait(&fork, readiness::Files::Stay, &|_| true)?;
         Ok(fork)
     }
@@ -200,7 +235,8 @@ impl Bed {
             machine.pause().map_err(|fault| fault.hint("stop the machine first"))?;
             standing.machines.push(machine);
         }
-        let hands = Hands::of(&self.shared.engine);
+        let engine = self.engine();
+        let hands = Hands::of(&engine);
         let mut past = BTreeMap::new();
         for (number, place) in numbers.iter().zip(&mut places) {
             let machine = &self.shared.machines[*number];
@@ -214,7 +250,7 @@ impl Bed {
                 past.insert(*number, Past { layers, cut, memory: None });
             } else {
                 let size = definition::changes(&self.shared.spec.machines()[*number]);
-                let copy = Upper::make(&self.shared.engine, size)?;
+                let copy = Upper::make(&engine, size)?;
                 let asleep = machine.save_memory()?;
                 let copied = copy_upper(&hands, &machine.upper(), &copy);
                 machine.forget_memory()?;
@@ -282,7 +318,7 @@ fn check_name(name: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-fn copy_upper(hands: &Hands, from: &Upper, to: &Upper) -> Result<(), Fault> {
+pub(super) fn copy_upper(hands: &Hands, from: &Upper, to: &Upper) -> Result<(), Fault> {
     let open = |upper: &Upper| {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
         openat(upper.open()?, c"upper", flags, Mode::empty()).doing("open an upper layer")

@@ -22,12 +22,14 @@ pub(super) fn check_request(rights: &Control, machine: &str, request: &Request) 
         Request::Tool(tooling) => match tooling.tool {
             Tool::Read { .. } | Tool::Write { .. } | Tool::Pack { .. } | Tool::Unpack { .. } => &[Copy],
             Tool::Capture { .. } => &[Capture],
-            Tool::Carry | Tool::SaveMemory { .. } | Tool::LoadMemory { .. } | Tool::CompareMemory { .. } => {
+            _ if tooling.device.is_some() => return Err(keepers_alone()),
+            Tool::Carry | Tool::Trunk | Tool::SaveMemory { .. } | Tool::LoadMemory { .. } | Tool::CompareMemory { .. } => {
                 return Err(keepers_alone());
             }
             _ => &[Exec],
         },
         Request::EnterRoot
+        | Request::Enclose { .. }
         | Request::Become { .. }
         | Request::Load { .. }
         | Request::Rest
@@ -60,6 +62,7 @@ pub(super) fn is_about_files(request: &Request) -> bool {
         | Request::Processes { .. }
         | Request::Kill { .. }
         | Request::EnterRoot
+        | Request::Enclose { .. }
         | Request::Become { .. }
         | Request::Load { .. }
         | Request::Rest

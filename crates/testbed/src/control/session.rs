@@ -129,7 +129,7 @@ impl Session {
         let name = machine.name().to_owned();
         let relay = Relay::new(Arc::downgrade(self), Arc::clone(link), number, &name, Arc::clone(&agent));
         let relay = Arc::new(relay);
-        let open = Open { machine: String::new(), request: open.request };
+        let open = agent.addressed(open.request);
         let there = agent.open_direct(Kind::Open, &open, Arc::clone(&relay) as _).map_err(|f| f.on(name))?;
         relay.opened(there);
         self.insert(number, Entry::Relay(relay));

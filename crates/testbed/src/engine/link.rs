@@ -2,13 +2,18 @@
 //!
 //! Whoever has something to say writes at once, from its own thread; only the poller reads. So a request costs no
 //! change of threads on its way out and one on its way back.
+//!
+//! The agents of machines in a capsule have no sockets here: their links go through that of the capsule's agent, and
+//! share its numbers of channels.
 
 use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use serde::Serialize;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use testbed_agent::agent::{Open, Request};
+use testbed_agent::capsule;
 use testbed_agent::frame::{Decoder, Frame, FrameError, Kind, encode, encode_message};
 use testbed_agent::{Fault, FaultKind};
 use testbed_sys::fdpass;
@@ -46,11 +51,38 @@ pub(crate) const GONE: &str = "the other side has gone";
 pub(crate) struct Link {
     /// Who is at the other end, for errors.
     name: String,
-    socket: OwnedFd,
-    out: Mutex<Out>,
+    way: Way,
     channels: Mutex<Channels>,
-    input: Mutex<Input>,
     handler: Box<dyn Handler>,
+}
+
+/// How the other end is reached.
+enum Way {
+    Socket {
+        socket: OwnedFd,
+        out: Mutex<Out>,
+        input: Mutex<Input>,
+    },
+    /// By the agent of a capsule, which knows the other end by its machine's number.
+    Through {
+        outer: Arc<Link>,
+        machine: u32,
+    },
+}
+
+/// Passes on what an outer link hears for one that goes through it.
+struct Passing {
+    inner: Weak<Link>,
+}
+
+impl Receive for Passing {
+    fn take(&self, event: Event) {
+        let Some(inner) = self.inner.upgrade() else { return };
+        match event {
+            Event::Frame(frame, fds) => inner.pass(frame, fds),
+            Event::Gone(fault) => inner.close(fault),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -72,6 +104,18 @@ struct Channels {
     next: u32,
     open: HashMap<u32, Listener>,
     gone: Option<Fault>,
+}
+
+impl Channels {
+    fn new(first: u32) -> Channels {
+        Channels { next: first, open: HashMap::new(), gone: None }
+    }
+
+    fn number(&mut self) -> u32 {
+        let number = self.next;
+        self.next = self.next.wrapping_add(2).max(1);
+        number
+    }
 }
 
 /// Who waits for what comes on a channel.
@@ -131,22 +175,53 @@ impl Link {
         handler: Box<dyn Handler>,
     ) -> io::Result<Link> {
         rustix::io::ioctl_fionbio(&socket, true)?;
+        let input = Input { decoder: Decoder::new(), fds: VecDeque::new(), buffer: vec![0; 64 * 1024] };
         Ok(Link {
             name: name.into(),
-            socket,
-            out: Mutex::default(),
-            channels: Mutex::new(Channels { next: first, open: HashMap::new(), gone: None }),
-            input: Mutex::new(Input {
-                decoder: Decoder::new(),
-                fds: VecDeque::new(),
-                buffer: vec![0; 64 * 1024],
-            }),
+            way: Way::Socket { socket, out: Mutex::default(), input: Mutex::new(input) },
+            channels: Mutex::new(Channels::new(first)),
             handler,
         })
     }
 
-    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+    /// A link to the agent of a machine in a capsule, through the link to the capsule's own.
+    pub(crate) fn through(
+        name: impl Into<String>,
+        outer: Arc<Link>,
+        machine: u32,
+        handler: Box<dyn Handler>,
+    ) -> Link {
+        let channels = Mutex::new(Channels::new(1));
+        Link { name: name.into(), way: Way::Through { outer, machine }, channels, handler }
+    }
+
+    /// The socket, if it has one of its own.
+    pub(crate) fn socket(&self) -> Option<BorrowedFd<'_>> {
+        match &self.way {
+            Way::Socket { socket, .. } => Some(socket.as_fd()),
+            Way::Through { .. } => None,
+        }
+    }
+
+    /// Has an agent do something: opens a channel with a request.
+    ///
+    /// # Errors
+    /// As for [`Link::open`].
+    pub(crate) fn ask(
+        self: &Arc<Link>,
+        request: Request,
+        fds: Vec<OwnedFd>,
+    ) -> Result<(u32, Receiver<Event>), Fault> {
+        self.open(Kind::Open, &self.addressed(request), fds)
+    }
+
+    /// A request as the other end is to get it.
+    pub(crate) fn addressed(&self, request: Request) -> Open {
+        let machine = match &self.way {
+            Way::Socket { .. } => String::new(),
+            Way::Through { machine, .. } => capsule::address(*machine),
+        };
+        Open { machine, request }
     }
 
     /// Opens a channel with a message and gives what will come on it.
@@ -154,7 +229,7 @@ impl Link {
     /// # Errors
     /// Why the other side cannot be reached, or a message that is too long.
     pub(crate) fn open<T: Serialize>(
-        &self,
+        self: &Arc<Link>,
         kind: Kind,
         message: &T,
         fds: Vec<OwnedFd>,
@@ -167,7 +242,7 @@ impl Link {
     /// # Errors
     /// As for [`Link::open`].
     pub(crate) fn open_waking<T: Serialize>(
-        &self,
+        self: &Arc<Link>,
         kind: Kind,
         message: &T,
         fds: Vec<OwnedFd>,
@@ -183,7 +258,7 @@ impl Link {
     /// # Errors
     /// As for [`Link::open`].
     pub(crate) fn open_direct<T: Serialize>(
-        &self,
+        self: &Arc<Link>,
         kind: Kind,
         message: &T,
         receiver: Arc<dyn Receive>,
@@ -192,24 +267,22 @@ impl Link {
     }
 
     fn begin<T: Serialize>(
-        &self,
+        self: &Arc<Link>,
         listener: Listener,
         kind: Kind,
         message: &T,
         fds: Vec<OwnedFd>,
     ) -> Result<u32, Fault> {
-        let number = {
-            let mut channels = lock(&self.channels);
-            let number = channels.next;
-            channels.next = channels.next.wrapping_add(2).max(1);
-            number
+        let number = match &self.way {
+            Way::Socket { .. } => lock(&self.channels).number(),
+            Way::Through { outer, .. } => lock(&outer.channels).number(),
         };
         self.begin_at(number, listener, kind, message, fds)?;
         Ok(number)
     }
 
     fn begin_at<T: Serialize>(
-        &self,
+        self: &Arc<Link>,
         number: u32,
         listener: Listener,
         kind: Kind,
@@ -222,14 +295,24 @@ impl Link {
         }
         channels.open.insert(number, listener);
         drop(channels);
+        if let Way::Through { outer, .. } = &self.way {
+            let passing = Listener::Direct(Arc::new(Passing { inner: Arc::downgrade(self) }));
+            lock(&outer.channels).open.insert(number, passing);
+        }
         self.send(number, kind, message, fds).inspect_err(|_| {
             lock(&self.channels).open.remove(&number);
+            if let Way::Through { outer, .. } = &self.way {
+                lock(&outer.channels).open.remove(&number);
+            }
         })
     }
 
     /// The number of the next channel that we open.
     pub(crate) fn next_channel(&self) -> u32 {
-        lock(&self.channels).next
+        match &self.way {
+            Way::Socket { .. } => lock(&self.channels).next,
+            Way::Through { outer, .. } => outer.next_channel(),
+        }
     }
 
     /// Opens a channel with a number of its own choice, which no other has had on this link.
@@ -237,7 +320,7 @@ impl Link {
     /// # Errors
     /// As for [`Link::open`].
     pub(crate) fn open_at<T: Serialize>(
-        &self,
+        self: &Arc<Link>,
         number: u32,
         message: &T,
         fds: Vec<OwnedFd>,
@@ -283,10 +366,14 @@ impl Link {
     }
 
     fn write(&self, bytes: Vec<u8>, fds: Vec<OwnedFd>) -> Result<(), Fault> {
-        let mut out = lock(&self.out);
+        let (socket, out) = match &self.way {
+            Way::Socket { socket, out, .. } => (socket, out),
+            Way::Through { outer, .. } => return outer.write(bytes, fds),
+        };
+        let mut out = lock(out);
         if out.waiting.is_empty() {
             let borrowed: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
-            match fdpass::send(self.socket.as_fd(), &bytes, &borrowed) {
+            match fdpass::send(socket.as_fd(), &bytes, &borrowed) {
                 Ok(sent) if sent == bytes.len() => return Ok(()),
                 Ok(sent) => out.push(bytes[sent..].to_vec(), Vec::new()),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => out.push(bytes, fds),
@@ -296,7 +383,7 @@ impl Link {
             out.push(bytes, fds);
         }
         drop(out);
-        super::poller::wants_to_write(self.socket.as_fd());
+        super::poller::wants_to_write(socket.as_fd());
         Ok(())
     }
 
@@ -311,7 +398,10 @@ impl Link {
 
     /// How many bytes wait until the other side reads.
     pub(crate) fn waiting(&self) -> usize {
-        lock(&self.out).bytes
+        match &self.way {
+            Way::Socket { out, .. } => lock(out).bytes,
+            Way::Through { outer, .. } => outer.waiting(),
+        }
     }
 
     /// So much waits that nothing more should be asked of the other side.
@@ -338,10 +428,11 @@ impl Link {
     }
 
     fn flush(&self) -> Result<(), Fault> {
-        let mut out = lock(&self.out);
+        let Way::Socket { socket, out, .. } = &self.way else { return Ok(()) };
+        let mut out = lock(out);
         while let Some((bytes, fds)) = out.waiting.front() {
             let borrowed: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
-            match fdpass::send(self.socket.as_fd(), bytes, &borrowed) {
+            match fdpass::send(socket.as_fd(), bytes, &borrowed) {
                 Ok(sent) if sent == bytes.len() => {
                     out.bytes -= sent;
                     out.waiting.pop_front();
@@ -360,10 +451,11 @@ impl Link {
     }
 
     fn read(&self) -> Result<(), Fault> {
-        let mut input = lock(&self.input);
+        let Way::Socket { socket, input, .. } = &self.way else { return Ok(()) };
+        let mut input = lock(input);
         let mut fds = Vec::new();
         let Input { decoder, buffer, .. } = &mut *input;
-        match fdpass::receive(self.socket.as_fd(), buffer, &mut fds) {
+        match fdpass::receive(socket.as_fd(), buffer, &mut fds) {
             Ok(0) => {
                 return Err(Fault::new(FaultKind::Protocol, GONE).on(&self.name));
             }
@@ -372,9 +464,7 @@ impl Link {
             Err(e) => return Err(self.lost(&e)),
         }
         input.fds.extend(fds);
-        let broken = |e: FrameError| {
-            Fault::new(FaultKind::Protocol, format!("the other side broke the protocol: {e}")).on(&self.name)
-        };
+        let broken = |error| self.broken(&error);
         while let Some(frame) = input.decoder.next_frame().map_err(broken)? {
             let count = usize::from(frame.fds);
             if count > input.fds.len() {
@@ -384,6 +474,17 @@ impl Link {
             self.dispatch(frame, fds).map_err(broken)?;
         }
         Ok(())
+    }
+
+    fn broken(&self, error: &FrameError) -> Fault {
+        Fault::new(FaultKind::Protocol, format!("the other side broke the protocol: {error}")).on(&self.name)
+    }
+
+    /// Takes a frame that an outer link has heard.
+    pub(crate) fn pass(&self, frame: Frame, fds: Vec<OwnedFd>) {
+        if let Err(error) = self.dispatch(frame, fds) {
+            self.close(self.broken(&error));
+        }
     }
 
     fn dispatch(&self, frame: Frame, fds: Vec<OwnedFd>) -> Result<(), FrameError> {
@@ -410,7 +511,14 @@ impl Link {
         let fault = channels.gone.get_or_insert(fault).clone();
         let open = std::mem::take(&mut channels.open);
         drop(channels);
-        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
+        match &self.way {
+            Way::Socket { socket, .. } => {
+                let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
+            }
+            Way::Through { outer, .. } => {
+                lock(&outer.channels).open.retain(|number, _| !open.contains_key(number));
+            }
+        }
         for listener in open.into_values() {
             listener.tell(Event::Gone(fault.clone()));
         }

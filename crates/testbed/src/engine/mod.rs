@@ -1,11 +1,12 @@
 //! How a process keeps machines: its launcher, the links to the agents, and the thread that reads them.
 
 pub(crate) mod hands;
+pub(crate) mod inside;
 pub(crate) mod link;
 pub(crate) mod poller;
 
 use crate::host;
-use crate::machine::Machine;
+use crate::machine::{Core, Machine};
 use link::{Event, Handler, Link, lock};
 use rustix::fd::OwnedFd;
 use std::collections::HashMap;
@@ -14,7 +15,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
-use testbed_agent::frame::{Frame, FrameError, Kind, MAX_DATA};
+use testbed_agent::agent::Exit;
+use testbed_agent::frame::{Frame, FrameError, Hello, Kind, MAX_DATA};
 use testbed_agent::launch::{self, Ended, Ids, Mask, Masked, Order, Outcome, Setup};
 use testbed_agent::{Doing as _, Fault, FaultKind};
 use testbed_sys::{fdpass, open_files};
@@ -32,7 +34,8 @@ pub struct Engine {
 
 struct Shared {
     launcher: Arc<Link>,
-    process: Mutex<Child>,
+    /// None if the launcher is in a capsule.
+    process: Option<Mutex<Child>>,
     machines: Arc<Machines>,
     next: AtomicU32,
     /// Once it has begun.
@@ -47,7 +50,29 @@ pub(crate) type FindMask = Box<dyn FnOnce() -> Result<Vec<Masked>, Fault> + Send
 
 #[derive(Default)]
 struct Machines {
-    by_number: Mutex<HashMap<u32, Weak<crate::machine::Core>>>,
+    by_number: Mutex<HashMap<u32, Weak<Core>>>,
+}
+
+impl Machines {
+    fn find(&self, machine: u32) -> Option<Arc<Core>> {
+        lock(&self.by_number).get(&machine).and_then(Weak::upgrade)
+    }
+
+    /// Tells a machine of its end.
+    fn end(&self, machine: u32, how: Exit) {
+        let machine = lock(&self.by_number).remove(&machine);
+        if let Some(machine) = machine.and_then(|machine| machine.upgrade()) {
+            machine.ended(how);
+        }
+    }
+
+    fn end_all(&self, how: Exit) {
+        for machine in std::mem::take(&mut *lock(&self.by_number)).into_values() {
+            if let Some(machine) = machine.upgrade() {
+                machine.ended(how);
+            }
+        }
+    }
 }
 
 impl Engine {
@@ -118,7 +143,7 @@ impl Engine {
         let handler = Box::new(LauncherHandler { machines: Arc::clone(&machines) });
         let launcher = Arc::new(Link::new("launcher", ours, 1, handler).doing("reach the launcher")?);
         poller::watch(&launcher).doing("watch the launcher")?;
-        let process = Mutex::new(process);
+        let process = Some(Mutex::new(process));
         let shared = Shared {
             launcher,
             process,
@@ -173,8 +198,9 @@ impl Engine {
     }
 
     /// The launcher's process number.
+    /// 0 for one that is in a capsule.
     pub fn launcher_pid(&self) -> u32 {
-        lock(&self.shared.process).id()
+        self.shared.process.as_ref().map_or(0, |process| lock(process).id())
     }
 
     /// Has the launcher do something, and waits until it has.
@@ -198,8 +224,8 @@ impl Engine {
     /// # Errors
     /// When it is gone.
     pub(crate) fn send_order(&self, order: &Order, fds: Vec<OwnedFd>) -> Result<Pending, Fault> {
-        let (_, events) = self.shared.launcher.open(Kind::Ask, order, fds)?;
-        Ok(Pending { events })
+        let (channel, events) = self.shared.launcher.open(Kind::Ask, order, fds)?;
+        Ok(Pending { channel, events })
     }
 
     /// Makes a machine. It is usable at once: what is asked of it waits until it can answer.
@@ -214,9 +240,30 @@ impl Engine {
     ///
     /// # Errors
     /// Limits of the system.
-    pub(crate) fn watch(&self, machine: u32, core: &Arc<crate::machine::Core>) -> Result<(), Fault> {
+    pub(crate) fn watch(&self, machine: u32, core: &Arc<Core>) -> Result<(), Fault> {
         lock(&self.shared.machines.by_number).insert(machine, Arc::downgrade(core));
         poller::watch(core.link()).doing("watch the machine")
+    }
+
+    /// The link to the agent of a machine with this number that is to be made, or is there in a capsule; and what its order
+    /// carries.
+    ///
+    /// # Errors
+    /// Limits of the system.
+    pub(crate) fn agent_link(
+        &self,
+        name: &str,
+        machine: u32,
+        handler: Box<dyn Handler>,
+    ) -> Result<(Arc<Link>, Vec<OwnedFd>), Fault> {
+        if self.is_inside() {
+            let outer = Arc::clone(&self.shared.launcher);
+            return Ok((Arc::new(Link::through(name, outer, machine, handler)), Vec::new()));
+        }
+        let (ours, theirs) = fdpass::stream_pair().doing("make a socket")?;
+        let link = Arc::new(Link::new(name, ours, 1, handler).doing("reach the machine")?);
+        link.send(0, Kind::Hello, &Hello::ours(), Vec::new())?;
+        Ok((link, vec![theirs]))
     }
 }
 
@@ -243,9 +290,11 @@ fn in_frames(mask: Vec<Masked>) -> Vec<Vec<Masked>> {
 
 impl Shared {
     fn end(&self) {
+        // One in a capsule ends with that.
+        let Some(process) = &self.process else { return };
         self.launcher.close(Fault::new(FaultKind::State, "the testbed was closed"));
         // It ends by itself once its socket is closed; what is waited for here is that nothing of it is left.
-        let _ = lock(&self.process).wait();
+        let _ = lock(process).wait();
     }
 }
 
@@ -258,10 +307,16 @@ impl Drop for Shared {
 /// The answer that the launcher still owes.
 #[derive(Debug)]
 pub(crate) struct Pending {
+    channel: u32,
     events: Receiver<Event>,
 }
 
 impl Pending {
+    /// What has been opened in a capsule is known there by this number, once it has been waited for.
+    pub(crate) fn channel(&self) -> u32 {
+        self.channel
+    }
+
     /// Waits for the descriptor that was asked for.
     ///
     /// # Errors
@@ -328,19 +383,12 @@ impl Handler for LauncherHandler {
     fn take(&self, _: &Link, frame: Frame, _: Vec<OwnedFd>) -> Result<(), FrameError> {
         if frame.kind == Kind::Note {
             let ended: Ended = frame.message("note of an end")?;
-            let machine = lock(&self.machines.by_number).remove(&ended.machine);
-            if let Some(machine) = machine.and_then(|m| m.upgrade()) {
-                machine.ended(ended.how);
-            }
+            self.machines.end(ended.machine, ended.how);
         }
         Ok(())
     }
 
     fn closed(&self, _: &Fault) {
-        for machine in std::mem::take(&mut *lock(&self.machines.by_number)).into_values() {
-            if let Some(machine) = machine.upgrade() {
-                machine.ended(testbed_agent::agent::Exit::Signal(9));
-            }
-        }
+        self.machines.end_all(Exit::Signal(9));
     }
 }

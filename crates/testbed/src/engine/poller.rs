@@ -24,15 +24,15 @@ fn poller() -> io::Result<&'static Arc<Poller>> {
     POLLER.as_ref().map_err(|e| io::Error::new(e.kind(), e.to_string()))
 }
 
-/// Reads a link from now on, until it closes.
+/// Reads a link from now on, until it closes. One that goes through another is read where that is.
 ///
 /// # Errors
 /// Those of epoll_ctl(2), or of starting the thread.
 pub(crate) fn watch(link: &Arc<Link>) -> io::Result<()> {
-    let poller = poller()?;
-    let key = link.socket().as_raw_fd() as u64;
+    let (poller, Some(socket)) = (poller()?, link.socket()) else { return Ok(()) };
+    let key = socket.as_raw_fd() as u64;
     lock(&poller.links).insert(key, Arc::clone(link));
-    epoll::add(&poller.poll, link.socket(), epoll::EventData::new_u64(key), epoll::EventFlags::IN)?;
+    epoll::add(&poller.poll, socket, epoll::EventData::new_u64(key), epoll::EventFlags::IN)?;
     Ok(())
 }
 
@@ -56,25 +56,26 @@ impl Poller {
             for event in &events {
                 let key = event.data.u64();
                 let Some(link) = lock(&self.links).get(&key).cloned() else { continue };
+                let Some(socket) = link.socket() else { continue };
                 let flags = event.flags;
                 let writable = flags.contains(epoll::EventFlags::OUT);
                 match link.turn(flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::HUP)) {
                     Next::Read if writable => {
                         let data = epoll::EventData::new_u64(key);
-                        let _ = epoll::modify(&self.poll, link.socket(), data, epoll::EventFlags::IN);
+                        let _ = epoll::modify(&self.poll, socket, data, epoll::EventFlags::IN);
                         // Whoever had something to write in between asked for it in vain.
                         if link.waiting() > 0 {
-                            wants_to_write(link.socket());
+                            wants_to_write(socket);
                         }
                     }
                     Next::Read => {}
-                    Next::ReadAndWrite => wants_to_write(link.socket()),
+                    Next::ReadAndWrite => wants_to_write(socket),
                     Next::Write => {
                         let data = epoll::EventData::new_u64(key);
-                        let _ = epoll::modify(&self.poll, link.socket(), data, epoll::EventFlags::OUT);
+                        let _ = epoll::modify(&self.poll, socket, data, epoll::EventFlags::OUT);
                     }
                     Next::Close => {
-                        let _ = epoll::delete(&self.poll, link.socket());
+                        let _ = epoll::delete(&self.poll, socket);
                         lock(&self.links).remove(&key);
                     }
                 }

@@ -172,7 +172,7 @@ fn run_in(
     log: &mut dyn Write,
 ) -> Result<Exit, Fault> {
     let mut command = machine.command(job.program.iter().cloned()).cwd("/").deadline(job.deadline);
-    let start = |way: WayOut<'_>| Proxy::start(machine.engine(), machine.number(), way.site, way.mirrors);
+    let start = |way: WayOut<'_>| Proxy::start(&machine.engine(), machine.number(), way.site, way.mirrors);
     let proxy = job.network.map(start).transpose()?;
     if let Some(proxy) = &proxy {
         let url = format!("http://{}", proxy.address());

@@ -8,7 +8,7 @@ use super::resolve::{Options, Progress, Resolved, inherit_root, words};
 use super::store::{Collect, Store};
 use crate::engine::AGENT;
 use crate::host::{Choice, KVM, choose_accelerator, known_accelerator};
-use crate::machine::{Accelerator, Hardware, recipe};
+use crate::machine::{Accelerator, Hardware, image_root, recipe};
 use crate::spec::{self, FixedFiles, Testbed};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -93,66 +93,105 @@ impl Store {
         if !machine.has_agent() {
             return self.resolve_system(builder, options, progress);
         }
-        let image = machine.image();
+        let (images, hardware) = (&[machine.image()], Hardware::of(machine));
+        let made = self.jail(testbed, images, &hardware, builder, options, progress);
+        let (jail, mut roots) = made.map_err(|fault| fault.on(machine.name()))?;
+        let unmade = || Fault::new(FaultKind::Image, "make a disk of no image");
+        let root = roots.pop().ok_or_else(unmade)?;
+        Ok(Resolved { env: root.env, workdir: root.workdir, user: root.user, ..jail })
+    }
+
+    /// The root of the jail of a testbed's capsule, with all its layers built, and the images of its machines, in the order
+    /// in which the capsule has them.
+    ///
+    /// # Errors
+    /// As for [`Store::resolve_jail`]; [`FaultKind::State`] for a testbed that is none.
+    pub fn resolve_capsule(
+        &self,
+        testbed: &Testbed,
+        builder: &dyn Builder,
+        options: &Options,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<(Resolved, Vec<Resolved>), Fault> {
+        let none = || Fault::new(FaultKind::State, "make a capsule of a testbed that is none");
+        let hardware = Hardware::of_capsule(testbed).ok_or_else(none)?;
+        self.jail(testbed, &testbed.capsule_images(), &hardware, builder, options, progress)
+    }
+
+    /// A jail for this hardware, in which a kernel has started with these images as disks.
+    fn jail(
+        &self,
+        testbed: &Testbed,
+        images: &[&str],
+        hardware: &Hardware,
+        builder: &dyn Builder,
+        options: &Options,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<(Resolved, Vec<Resolved>), Fault> {
         if !cfg!(target_arch = "x86_64") {
             let what = "make a machine with a kernel of its own on this kind of processor";
             return Err(Fault::new(FaultKind::Unsupported, what));
         }
         let step_deadline = options.step_deadline.unwrap_or(testbed.deadlines().layer_step());
         let options = &Options { step_deadline: Some(step_deadline), ..options.clone() };
-        let root = self.resolve(testbed, image, builder, options, progress)?;
-        if root.host {
-            let fault = Fault::new(FaultKind::Image, "make a disk of the host's own root");
-            return Err(fault.hint("give the machine another image, for example `debian:bookworm`"));
+        let mut roots = Vec::new();
+        for image in images {
+            let root = self.resolve(testbed, image, builder, options, progress)?;
+            if root.host {
+                let fault = Fault::new(FaultKind::Image, "make a disk of the host's own root");
+                return Err(fault.hint("give the machine another image, for example `debian:bookworm`"));
+            }
+            roots.push(root);
         }
         let mut jail = self.resolve(&own_image()?, IMAGE, builder, options, progress)?;
         let accelerator = self.accelerator(&jail, builder, options).accelerator;
-        let mut inputs = Inputs::of("disk", jail.guard.top().map(|meta| &meta.key));
-        inputs.add(DISK);
-        for key in root.guard.keys() {
-            inputs.add(key.as_str());
-        }
-        let what = format!("make a disk of {image}");
-        let program = words(&["/bin/sh", "-c", DISK]);
-        let input = root.guard.paths();
         let mut layering = Layering {
             store: self,
-            image,
+            image: images.first().copied().unwrap_or_default(),
             base: IMAGE.to_owned(),
             ids: builder.ids().unwrap_or_else(|| self.hands().ids()),
             progress,
         };
-        layering.layer(inputs.key(), &what, &mut jail, &mut |folder, below, report| {
-            inherit_root(&folder.join("upper"), below)?;
-            let job = Job {
-                layers: &below.guard.paths(),
-                host: false,
-                folder,
-                program: &program,
-                input: Some(&input),
-                env: &[],
-                network: None,
-                deadline: options.deadline(),
-            };
-            report.run(builder, &job, &what)
-        })?;
-        let hardware = Hardware::of(machine);
+        for ((image, root), number) in images.iter().zip(&roots).zip(0..) {
+            let path = image_root(number);
+            let mut inputs = Inputs::of("disk", jail.guard.top().map(|meta| &meta.key));
+            inputs.add(DISK).add(&path);
+            for key in root.guard.keys() {
+                inputs.add(key.as_str());
+            }
+            let what = format!("make a disk of {image}");
+            let program = words(&["/bin/sh", "-c", DISK, "sh", &path]);
+            let input = root.guard.paths();
+            layering.layer(inputs.key(), &what, &mut jail, &mut |folder, below, report| {
+                inherit_root(&folder.join("upper"), below)?;
+                let job = Job {
+                    layers: &below.guard.paths(),
+                    host: false,
+                    folder,
+                    program: &program,
+                    input: Some(&input),
+                    env: &[],
+                    network: None,
+                    deadline: options.deadline(),
+                };
+                report.run(builder, &job, &what)
+            })?;
+        }
         let mut inputs = Inputs::of("template", jail.guard.top().map(|meta| &meta.key));
-        inputs.add(AGENT).add(recipe(&hardware, &accelerator));
+        inputs.add(AGENT).add(recipe(hardware, &accelerator));
         let mut is_new = false;
-        let booted = layering.layer(inputs.key(), TEMPLATE, &mut jail, &mut |folder, below, _| {
+        layering.layer(inputs.key(), TEMPLATE, &mut jail, &mut |folder, below, _| {
             is_new = true;
             inherit_root(&folder.join("upper"), below)?;
-            builder.boot(&below.guard.paths(), Some(folder), &hardware, &accelerator, options.deadline())
-        });
-        booted.map_err(|fault| fault.on(machine.name()))?;
+            builder.boot(&below.guard.paths(), Some(folder), hardware, &accelerator, options.deadline())
+        })?;
         if is_new {
             // Each version of this program has others, which are large and soon made.
             let stale = Collect { unused_for: Some(STALE), step: Some(TEMPLATE), ..Collect::default() };
             self.collect(&stale)?;
         }
         let layers = jail.guard.paths();
-        Ok(Resolved { layers, env: root.env, workdir: root.workdir, user: root.user, accelerator, ..jail })
+        Ok((Resolved { layers, accelerator, ..jail }, roots))
     }
 
     /// The root of the jail of a system that boots by itself.

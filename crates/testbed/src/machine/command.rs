@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use testbed_agent::agent::{
-    ErrorSink, Exit, Note, Open, Program, Reply, Request, Run, Sink, Source, Stdio, Steer,
+    ErrorSink, Exit, Note, Program, Reply, Request, Run, Sink, Source, Stdio, Steer,
 };
 use testbed_agent::frame::Kind;
 use testbed_agent::{Doing as _, Fault, FaultKind};
@@ -66,9 +66,10 @@ impl Machine {
     pub(crate) fn take_up(&self, channel: u32, output: OwnedFd) -> Result<Running, Fault> {
         let (input, error) = (Source::Null, ErrorSink::Output);
         let stdio = Stdio::Apart { input, output: Sink::Handed, error };
-        let open = Open { machine: String::new(), request: Request::TakeUp(stdio) };
         let (machine, core) = (self.clone(), self.core());
-        let events = core.agent()?.open_at(channel, &open, vec![output]).map_err(|f| core.explain(f))?;
+        let agent = core.agent()?;
+        let open = agent.addressed(Request::TakeUp(stdio));
+        let events = agent.open_at(channel, &open, vec![output]).map_err(|f| core.explain(f))?;
         Ok(Running { machine, core, channel, events, wake: None, gives_up: None, pid: None, reply: None })
     }
 
@@ -240,8 +241,8 @@ impl<'a> Command<'a> {
         self.run.deadline_ms = self.deadline.map(|d| d.as_millis() as u64);
         // The agent keeps the deadline; this one is for an agent that does not.
         let gives_up = self.deadline.map(|d| Instant::now() + d + super::ANSWER);
-        let open = Open { machine: String::new(), request: Request::Run(self.run) };
         let core = self.machine.core();
+        let open = core.link.addressed(Request::Run(self.run));
         let (channel, events) =
             core.agent()?.open_waking(Kind::Open, &open, fds, wake.clone()).map_err(|f| core.explain(f))?;
         let machine = self.machine.clone();

@@ -21,7 +21,7 @@ impl Machine {
         let (ours, theirs) = fdpass::stream_pair().doing("make a socket")?;
         let back = theirs.try_clone().doing("copy a descriptor")?;
         let tool = Tool::TcpConnect { to, from: None, wait_ms: wait.as_millis() as u32, read: None };
-        let tooling = Tooling { tool, input: Source::Handed, output: Sink::Handed, deadline_ms: None };
+        let tooling = Tooling { tool, input: Source::Handed, output: Sink::Handed, deadline_ms: None, device: None };
         let core = self.core();
         let (channel, events) = core.open(Request::Tool(tooling), vec![theirs, back])?;
         // The agent keeps the time; this is for one that does not.

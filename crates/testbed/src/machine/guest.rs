@@ -17,11 +17,13 @@ mod template;
 
 pub use accelerator::Accelerator;
 pub use hardware::Hardware;
+pub(crate) use qemu::image_root;
 pub(crate) use system::System;
 pub(crate) use template::{make_template, recipe};
 
 use super::{Console, Core, Life, Machine, ServedPrograms, Upper};
 use crate::engine::Engine;
+use crate::engine::inside::Inside;
 use crate::engine::link::{Event, Handler, Link, lock};
 use hypervisor::{Hypervisor, State};
 use rustix::fd::OwnedFd;
@@ -29,7 +31,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use testbed_agent::agent::{Open, Reply, Request, Sink, Source, Tool, Tooling, Wake};
+use testbed_agent::agent::{Reply, Request, Sink, Source, Tool, Tooling, Wake};
 use testbed_agent::frame::{Frame, FrameError, Kind};
 use testbed_agent::launch;
 use testbed_agent::{Doing as _, Fault, FaultKind};
@@ -58,6 +60,8 @@ pub(crate) struct Birth {
     pub(crate) links: Vec<OwnedFd>,
     /// The jail has the files of a machine that slept, and this is a copy of it.
     pub(crate) asleep: Option<Asleep>,
+    /// It is a capsule, and this hears of those inside.
+    pub(crate) inside: Option<Arc<Inside>>,
 }
 
 /// What must be known of a machine that sleeps to go on with a copy of it, beside its files.
@@ -108,11 +112,10 @@ impl Guest {
     }
 
     /// Has the guest stand still, between two frames if its agent answers.
-    pub(super) fn pause(&self, link: &Link) -> Result<(), Fault> {
+    pub(super) fn pause(&self, link: &Arc<Link>) -> Result<(), Fault> {
         let mut hypervisor = self.hypervisor()?;
         if self.has_agent {
-            let open = Open { machine: String::new(), request: Request::Rest };
-            let (_, events) = link.open(Kind::Open, &open, Vec::new())?;
+            let (_, events) = link.ask(Request::Rest, Vec::new())?;
             let rests = matches!(events.recv_timeout(REST), Ok(Event::Frame(..)));
             self.rests.store(rests, Ordering::Relaxed);
         }
@@ -178,7 +181,7 @@ pub(super) fn make(
     upper: Option<Arc<Upper>>,
     console: Arc<Console>,
 ) -> Result<Arc<Core>, Fault> {
-    let Birth { jail, machine, hardware, accelerator, system, links, asleep } = birth;
+    let Birth { jail, machine, hardware, accelerator, system, links, asleep, inside } = birth;
     let has_changes = upper.is_some() || !jail.snapshots.is_empty();
     let state = match (&asleep, has_changes) {
         (Some(_), _) => State::Snapshot,
@@ -192,14 +195,11 @@ pub(super) fn make(
     let (ours, theirs) = fdpass::stream_pair().doing("make a socket")?;
     let (life, control) = (Arc::new(Life::default()), ServedPrograms::default());
     let greeted = super::AgentHandler { life: Arc::clone(&life), control: Arc::clone(&control) };
-    let handler = GuestHandler { agent: greeted, jail: Arc::downgrade(&jail.shared) };
+    let handler = GuestHandler { agent: greeted, jail: Arc::downgrade(&jail.shared), inside };
     let first = asleep.as_ref().map_or(1, |asleep| asleep.next_channel);
     let link = Arc::new(Link::new(name, ours, first, Box::new(handler)).doing("reach the machine")?);
     // Before anything else that is asked of it.
-    let ask = |request| {
-        let open = Open { machine: String::new(), request };
-        link.open(Kind::Open, &open, Vec::new()).map(|(_, reply)| reply)
-    };
+    let ask = |request| link.ask(request, Vec::new()).map(|(_, reply)| reply);
     let mut replies = Vec::new();
     let has_agent = system.is_none();
     if has_agent && state == State::Restart {
@@ -208,7 +208,8 @@ pub(super) fn make(
             replies.push(ask(Request::Load { modules: hardware.modules.clone() })?);
         }
     }
-    if has_agent && state != State::Snapshot {
+    // A capsule is nobody: those inside are who they are.
+    if has_agent && state != State::Snapshot && !hardware.is_capsule() {
         let identity = (state == State::Template).then(identity::fresh).transpose()?;
         replies.push(ask(Request::Become { machine: Box::new(machine), identity })?);
     }
@@ -280,8 +281,8 @@ fn start(
         Hypervisor::start(jail, command, link, held, console)?
     } else {
         let (port, guests_port) = fdpass::stream_pair().doing("make a socket")?;
-        let tooling =
-            Tooling { tool: Tool::Carry, input: Source::Handed, output: Sink::Handed, deadline_ms: None };
+        let (input, output) = (Source::Handed, Sink::Handed);
+        let tooling = Tooling { tool: Tool::Carry, input, output, deadline_ms: None, device: None };
         jail.core().open(Request::Tool(tooling), vec![port, link])?;
         let command = qemu::copy(hardware, accelerator);
         Hypervisor::start(jail, command, guests_port, held, console)?
@@ -324,11 +325,18 @@ fn done(frame: &Frame) -> Result<(), Fault> {
 struct GuestHandler {
     agent: super::AgentHandler,
     jail: Weak<super::Shared>,
+    inside: Option<Arc<Inside>>,
 }
 
 impl Handler for GuestHandler {
     fn take(&self, link: &Link, frame: Frame, fds: Vec<OwnedFd>) -> Result<(), FrameError> {
-        self.agent.take(link, frame, fds)
+        match &self.inside {
+            None => self.agent.take(link, frame, fds),
+            Some(inside) => match inside.take(frame, fds)? {
+                Some(frame) => self.agent.take(link, frame, Vec::new()),
+                None => Ok(()),
+            },
+        }
     }
 
     /// The kernel has ended, or its hypervisor: nothing is left that could be reached, so the jail goes as well.
@@ -338,5 +346,8 @@ impl Handler for GuestHandler {
             let _ = Machine { shared }.start_kill();
         }
         self.agent.closed(fault);
+        if let Some(inside) = &self.inside {
+            inside.closed();
+        }
     }
 }

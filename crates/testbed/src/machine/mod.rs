@@ -11,7 +11,7 @@ mod upper;
 mod variables;
 mod wait;
 
-pub(crate) use guest::{Asleep, Birth, System, make_template, recipe};
+pub(crate) use guest::{Asleep, Birth, System, image_root, make_template, recipe};
 pub(crate) use log::LogReader;
 pub(crate) use upper::Upper;
 
@@ -30,11 +30,10 @@ use std::fmt;
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
-use testbed_agent::agent::{Exit, Open, Reply, Report, Request, Sink, Source, Tool, Tooling};
+use testbed_agent::agent::{Exit, Reply, Report, Request, Sink, Source, Tool, Tooling};
 use testbed_agent::frame::{Frame, FrameError, Hello, Kind};
 use testbed_agent::launch::{self, Order};
-use testbed_agent::{Doing as _, Fault, FaultKind};
-use testbed_sys::fdpass;
+use testbed_agent::{Fault, FaultKind};
 
 /// How long an agent may take to answer a small request.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -48,7 +47,6 @@ pub struct Machine {
 /// What all clones of a [`Machine`] share.
 struct Shared {
     name: String,
-    engine: Engine,
     core: RwLock<Arc<Core>>,
     variables: Arc<Variables>,
 }
@@ -65,6 +63,16 @@ pub(crate) struct Core {
     upper: Arc<Upper>,
     /// Set if it has a kernel of its own.
     guest: Option<guest::Guest>,
+}
+
+/// What must be known of a machine in a capsule that sleeps, beside the capsule's memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AsleepInside {
+    number: u32,
+    /// The number of what it changes.
+    upper: u32,
+    paused: bool,
+    ended: Option<Exit>,
 }
 
 /// What the machine's own programs may reach of its testbed, if anything, and the link that they come by.
@@ -104,14 +112,14 @@ impl Life {
 }
 
 impl Machine {
-    fn new(engine: &Engine, name: &str, core: Arc<Core>) -> Machine {
-        let (name, engine, core) = (name.to_owned(), engine.clone(), RwLock::new(core));
-        Machine { shared: Arc::new(Shared { name, engine, core, variables: Arc::default() }) }
+    fn new(name: &str, core: Arc<Core>) -> Machine {
+        let (name, core) = (name.to_owned(), RwLock::new(core));
+        Machine { shared: Arc::new(Shared { name, core, variables: Arc::default() }) }
     }
 
     /// Has a machine made, by its name in its testbed.
     pub(crate) fn make(engine: &Engine, name: &str, spec: launch::Machine) -> Result<Machine, Fault> {
-        Ok(Machine::new(engine, name, Core::make(engine, name, spec, None)?))
+        Ok(Machine::new(name, Core::make(engine, name, spec, None)?))
     }
 
     /// Has a machine made on an upper layer that is there.
@@ -121,12 +129,28 @@ impl Machine {
         spec: launch::Machine,
         upper: Arc<Upper>,
     ) -> Result<Machine, Fault> {
-        Ok(Machine::new(engine, name, Core::make(engine, name, spec, Some(upper))?))
+        Ok(Machine::new(name, Core::make(engine, name, spec, Some(upper))?))
+    }
+
+    /// One that is there in a capsule which goes on where another slept.
+    pub(crate) fn taken_up(engine: &Engine, name: &str, asleep: AsleepInside) -> Result<Machine, Fault> {
+        Ok(Machine::new(name, Core::taken_up(engine, name, asleep)?))
+    }
+
+    /// It goes on in a capsule where another slept.
+    pub(crate) fn take_up_again(&self, engine: &Engine, asleep: AsleepInside) -> Result<(), Fault> {
+        self.replace(Core::taken_up(engine, self.name(), asleep)?);
+        Ok(())
+    }
+
+    /// What is there of it in a capsule that sleeps.
+    pub(crate) fn asleep_inside(&self) -> AsleepInside {
+        self.core().asleep_inside()
     }
 
     /// Has a machine with a kernel of its own made.
     pub(crate) fn make_guest(engine: &Engine, name: &str, birth: Birth) -> Result<Machine, Fault> {
-        Ok(Machine::new(engine, name, guest::make(engine, name, birth, None, Arc::default())?))
+        Ok(Machine::new(name, guest::make(engine, name, birth, None, Arc::default())?))
     }
 
     /// Has it made again after its end: on an upper layer that is there, or on a new one. What is asked of it from now
@@ -141,7 +165,7 @@ impl Machine {
     ) -> Result<(), Fault> {
         self.must_be_stopped()?;
         spec.replaces = Some(self.number());
-        self.replace(Core::make(self.engine(), self.name(), spec, upper)?);
+        self.replace(Core::make(&self.engine(), self.name(), spec, upper)?);
         Ok(())
     }
 
@@ -152,7 +176,7 @@ impl Machine {
     pub(crate) fn make_guest_again(&self, birth: Birth, upper: Option<Arc<Upper>>) -> Result<(), Fault> {
         self.must_be_stopped()?;
         let console = self.console()?;
-        self.replace(guest::make(self.engine(), self.name(), birth, upper, console)?);
+        self.replace(guest::make(&self.engine(), self.name(), birth, upper, console)?);
         Ok(())
     }
 
@@ -212,17 +236,28 @@ impl Machine {
     }
 
     /// The engine that keeps it.
-    pub fn engine(&self) -> &Engine {
-        &self.shared.engine
+    pub fn engine(&self) -> Engine {
+        self.core().engine.clone()
+    }
+
+    /// Waits until the launcher has made it.
+    ///
+    /// # Errors
+    /// Why it could not be made.
+    pub(crate) fn wait_made(&self) -> Result<(), Fault> {
+        self.core().settle()
     }
 
     /// Process 1, as the host counts. Waits until the launcher has made it.
     ///
     /// # Errors
-    /// Why it could not be made.
+    /// Why it could not be made; [`FaultKind::Unsupported`] for a machine in a capsule, of which the host sees nothing.
     pub fn pid(&self) -> Result<u32, Fault> {
         let core = self.core();
         core.settle()?;
+        if core.engine.is_inside() {
+            return Err(self.fault(FaultKind::Unsupported, "find a process in a capsule"));
+        }
         let of_jail = core.guest.as_ref().map(guest::Guest::pid);
         of_jail
             .unwrap_or_else(|| lock(&core.life.state).pid)
@@ -470,6 +505,7 @@ impl Machine {
             input: Source::Null,
             output: Sink::Null,
             deadline_ms: Some(deadline.as_millis() as u64),
+            device: None,
         };
         // The agent keeps the deadline; this one is for an agent that does not.
         let reply = self.ask_within(Request::Tool(tooling), Vec::new(), Some(deadline + ANSWER))?;
@@ -511,11 +547,10 @@ impl Core {
             spec.upper = launch::Upper::Of(upper.number());
         }
         let upper = upper.unwrap_or_else(|| Upper::of_machine(engine, number));
-        let (ours, theirs) = fdpass::stream_pair().doing("make a socket")?;
         let life = Arc::new(Life::default());
         let control = ServedPrograms::default();
         let handler = Box::new(AgentHandler { life: Arc::clone(&life), control: Arc::clone(&control) });
-        let link = Arc::new(Link::new(name, ours, 1, handler).doing("reach the machine")?);
+        let (link, handed) = engine.agent_link(name, number, handler)?;
         let core = Arc::new(Core {
             name: name.into(),
             number,
@@ -527,9 +562,8 @@ impl Core {
             guest: None,
         });
         engine.watch(number, &core)?;
-        core.link.send(0, Kind::Hello, &Hello::ours(), Vec::new())?;
         let order = Order::MakeMachine { machine: number, machine_spec: Box::new(spec) };
-        let pending = engine.send_order(&order, vec![theirs])?;
+        let pending = engine.send_order(&order, handed)?;
         lock(&core.life.state).expected = Some(pending);
         Ok(core)
     }
@@ -538,14 +572,58 @@ impl Core {
         &self.link
     }
 
+    /// One that is there in a capsule which goes on where another slept.
+    fn taken_up(engine: &Engine, name: &str, asleep: AsleepInside) -> Result<Arc<Core>, Fault> {
+        let AsleepInside { number, upper, paused, ended } = asleep;
+        let state = State { greeted: true, paused, ended, ..State::default() };
+        let life = Arc::new(Life { state: Mutex::new(state), changed: Condvar::new() });
+        let control = ServedPrograms::default();
+        let handler = Box::new(AgentHandler { life: Arc::clone(&life), control: Arc::clone(&control) });
+        let (link, _) = engine.agent_link(name, number, handler)?;
+        let upper = Upper::of_machine(engine, upper);
+        let core =
+            Core { name: name.into(), number, engine: engine.clone(), link, life, control, upper, guest: None };
+        let core = Arc::new(core);
+        if ended.is_none() {
+            engine.watch(number, &core)?;
+        }
+        Ok(core)
+    }
+
+    /// What is there of it in a capsule that sleeps.
+    fn asleep_inside(&self) -> AsleepInside {
+        let state = lock(&self.life.state);
+        let upper = self.upper.number();
+        AsleepInside { number: self.number, upper, paused: state.paused, ended: state.ended }
+    }
+
+    /// Its agent answers.
+    pub(crate) fn greeted(&self) {
+        lock(&self.life.state).greeted = true;
+        self.life.changed.notify_all();
+    }
+
+    /// What its process 1 says of itself before it ends.
+    pub(crate) fn broke(&self, fault: Fault) {
+        lock(&self.life.state).broken.get_or_insert(Fault { machine: None, ..fault });
+    }
+
+    /// Its agent cannot be reached any more; `broke` is what was wrong with what it said.
+    pub(crate) fn lost(&self, broke: Option<&str>) {
+        let operation = match broke {
+            None => link::GONE.to_owned(),
+            Some(why) => format!("the other side broke the protocol: {why}"),
+        };
+        self.link.close(Fault::new(FaultKind::Protocol, operation).on(&self.name));
+    }
+
     /// Opens a channel to the agent.
     fn open(
         &self,
         request: Request,
         fds: Vec<OwnedFd>,
     ) -> Result<(u32, std::sync::mpsc::Receiver<Event>), Fault> {
-        let open = Open { machine: String::new(), request };
-        self.agent()?.open(Kind::Open, &open, fds).map_err(|f| self.explain(f))
+        self.agent()?.ask(request, fds).map_err(|f| self.explain(f))
     }
 
     /// The link to its agent, if it has one.

@@ -62,7 +62,14 @@ impl Bed {
                 continue;
             }
             let order = Order::OpenTrunk { fabric: self.fabric(), network: number };
-            let switch = Switch::start(self.engine().open(&order)?)?;
+            let switch = match self.trunk_inside(&order)? {
+                None => Switch::start(Some(self.engine().open(&order)?))?,
+                Some(trunk) => {
+                    let switch = Switch::start(None)?;
+                    switch.attach(Box::new(trunk))?;
+                    switch
+                }
+            };
             for port in ports {
                 switch.attach(port)?;
             }
@@ -147,7 +154,7 @@ pub struct Published {
 
 /// A machine that its launcher has made.
 fn started(machine: &Machine) -> Result<&Machine, Fault> {
-    machine.pid().map(|_| machine)
+    machine.wait_made().map(|()| machine)
 }
 
 /// The way out of a network.

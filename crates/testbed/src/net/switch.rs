@@ -128,15 +128,17 @@ struct Attach {
 
 impl Switch {
     /// Starts a switch on a trunk, as the launcher hands it over: a descriptor that does not wait and carries one whole
-    /// Ethernet frame a read or write.
+    /// Ethernet frame a read or write. Without one it has its ports alone.
     ///
     /// # Errors
     /// Limits of the system.
-    pub fn start(trunk: OwnedFd) -> Result<Switch, Fault> {
+    pub fn start(trunk: Option<OwnedFd>) -> Result<Switch, Fault> {
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC).doing("make a poll")?;
         let bell = Arc::new(Bell::new().doing("make a bell")?);
         let data = |key| epoll::EventData::new_u64(u64::from(OWN) << 32 | key);
-        epoll::add(&poll, &trunk, data(TRUNK), epoll::EventFlags::IN).doing("watch the trunk")?;
+        if let Some(trunk) = &trunk {
+            epoll::add(&poll, trunk, data(TRUNK), epoll::EventFlags::IN).doing("watch the trunk")?;
+        }
         epoll::add(&poll, &*bell, data(BELL), epoll::EventFlags::IN).doing("watch the bell")?;
         let (orders, received) = channel();
         let plane = Plane {
@@ -192,7 +194,7 @@ enum Place {
 
 struct Plane {
     poll: Arc<OwnedFd>,
-    trunk: OwnedFd,
+    trunk: Option<OwnedFd>,
     bell: Arc<Bell>,
     orders: Receiver<Attach>,
     ports: Vec<Box<dyn Port>>,
@@ -268,7 +270,8 @@ impl Plane {
     fn read_trunk(&mut self, buffer: &mut [u8]) -> bool {
         let mut out = Frames::default();
         for _ in 0..BURST {
-            match rustix::io::read(&self.trunk, &mut *buffer) {
+            let Some(trunk) = &self.trunk else { return false };
+            match rustix::io::read(trunk, &mut *buffer) {
                 Ok(0) => return false,
                 Ok(length) => self.take_from_trunk(&buffer[..length], &mut out),
                 Err(Errno::AGAIN) => return true,
@@ -306,7 +309,9 @@ impl Plane {
             self.learn(source, Place::Port(from));
             let place = self.places.get(&to).copied();
             // What is for another port is for nobody there, but captures see it. A full trunk drops, as a network does.
-            let _ = rustix::io::write(&self.trunk, frame);
+            if let Some(trunk) = &self.trunk {
+                let _ = rustix::io::write(trunk, frame);
+            }
             match place {
                 Some(Place::Port(other)) if other != from => self.deliver(other, frame, out),
                 Some(_) => {}
@@ -401,7 +406,7 @@ mod tests {
     #[test]
     fn frames_go_where_their_address_was_seen_and_everywhere_before() {
         let (trunk, inner) = pair();
-        let switch = Switch::start(inner).unwrap();
+        let switch = Switch::start(Some(inner)).unwrap();
         let ports: Vec<UnixDatagram> = (0..2)
             .map(|_| {
                 let (outside, inside) = pair();
@@ -447,7 +452,7 @@ mod tests {
     #[test]
     fn ends_when_dropped() {
         let (trunk, inner) = pair();
-        let switch = Switch::start(inner).unwrap();
+        let switch = Switch::start(Some(inner)).unwrap();
         drop(switch);
         assert!(trunk.send(&frame(1, 2, 3)).is_err(), "the other end is closed");
     }

@@ -18,7 +18,9 @@ pub(super) struct Choice {
 /// # Errors
 /// As for [`decide_kernels`].
 pub fn decide_kernels_here(testbed: &Arc<Testbed>) -> Result<Arc<Testbed>, Fault> {
-    let asks = |machine: &Machine| machine.kernel() == Kernel::Own || !machine.needs().is_empty();
+    let asks = |machine: &Machine| {
+        testbed.capsule().is_some() || machine.kernel() == Kernel::Own || !machine.needs().is_empty()
+    };
     if testbed.has_decided_kernels() || !testbed.machines().iter().any(asks) {
         return Ok(Arc::clone(testbed));
     }
@@ -50,7 +52,8 @@ pub fn decide_kernels(testbed: &Arc<Testbed>, host: &Host) -> Result<Arc<Testbed
 impl From<PlannedKernel> for Kernel {
     fn from(kernel: PlannedKernel) -> Kernel {
         match kernel {
-            PlannedKernel::Shared => Kernel::Shared,
+            // In a capsule they share its kernel.
+            PlannedKernel::Shared | PlannedKernel::Capsule => Kernel::Shared,
             PlannedKernel::Own => Kernel::Own,
         }
     }
@@ -58,6 +61,9 @@ impl From<PlannedKernel> for Kernel {
 
 impl Choice {
     pub(super) fn new(machine: &Machine, testbed: &Testbed, host: &Host) -> Choice {
+        if testbed.capsule().is_some() {
+            return Choice::in_capsule(machine, host);
+        }
         let missing = host.lacks(machine.needs());
         let lacks = format!("the host's kernel {} has no {}", host.kernel, missing.join(", "));
         let beyond = beyond_own_kernels(machine, testbed, host);
@@ -93,7 +99,19 @@ impl Choice {
         };
         Choice { kernel, why, obstacle }
     }
+
+    /// Whether it can be in a capsule by its file is checked with that.
+    fn in_capsule(machine: &Machine, host: &Host) -> Choice {
+        let obstacle = (!host.own_kernels).then(|| Obstacle {
+            machine: machine.name().to_owned(),
+            why: NO_OWN_KERNELS.to_owned(),
+            hint: "use a host with x86-64, or leave `capsule` away, if the host's kernel will do".to_owned(),
+        });
+        Choice { kernel: PlannedKernel::Capsule, why: "the testbed is a capsule".to_owned(), obstacle }
+    }
 }
+
+const NO_OWN_KERNELS: &str = "machines have no kernels of their own on this kind of processor";
 
 /// What keeps a machine from having a kernel of its own, and what to do instead.
 fn beyond_own_kernels(
@@ -102,8 +120,7 @@ fn beyond_own_kernels(
     host: &Host,
 ) -> Option<(&'static str, &'static str)> {
     if !host.own_kernels {
-        let what = "machines have no kernels of their own on this kind of processor";
-        return Some((what, "use a host with x86-64"));
+        return Some((NO_OWN_KERNELS, "use a host with x86-64"));
     }
     if base_of(machine.image(), testbed) == Some(&Base::Host) {
         let other = "give the machine another image, for example `debian:bookworm`";

@@ -123,6 +123,8 @@ pub enum PlannedKernel {
     Shared,
     /// Its own, in a virtual machine.
     Own,
+    /// That of the virtual machine that holds all machines of the testbed.
+    Capsule,
 }
 
 /// An interface of a machine.
@@ -330,7 +332,7 @@ fn copies(
         let missing = match test.on() {
             // A kernel of its own has what its machine needs.
             On::Machine(name)
-                if kernels.get(name.as_str()).is_some_and(|choice| choice.kernel == PlannedKernel::Own) =>
+                if kernels.get(name.as_str()).is_some_and(|choice| choice.kernel != PlannedKernel::Shared) =>
             {
                 Vec::new()
             }

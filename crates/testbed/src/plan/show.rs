@@ -64,6 +64,7 @@ fn machine(f: &mut Formatter<'_>, machine: &PlannedMachine) -> fmt::Result {
     let kernel = match machine.kernel {
         PlannedKernel::Shared => "shared",
         PlannedKernel::Own => "own",
+        PlannedKernel::Capsule => "the capsule's",
     };
     writeln!(f, "  {}: image {}, {kernel} kernel ({})", machine.name, machine.image, machine.why)?;
     if !machine.after.is_empty() {

@@ -154,11 +154,12 @@ impl Executor<'_> {
     fn skip(&self, bed: &Bed, test: &Test) -> Result<Option<Verdict>, Fault> {
         let On::Machine(name) = test.on() else { return Ok(None) };
         let machine = self.common.testbed.machine(name);
-        if test.needs().is_empty() || !machine.is_some_and(|machine| machine.kernel() == Kernel::Own) {
+        let has_kernel = machine.is_some_and(|machine| machine.kernel() == Kernel::Own);
+        if test.needs().is_empty() || !(has_kernel || self.common.testbed.capsule().is_some()) {
             return Ok(None);
         }
         let modules = test.needs().iter().map(|need| need.module().to_owned()).collect();
-        match bed.find(name)?.load(modules) {
+        match bed.load_modules(name, modules) {
             Ok(()) => Ok(None),
             Err(fault) if fault.kind == FaultKind::Unsupported => Ok(Some(Verdict {
                 status: Status::Skip,

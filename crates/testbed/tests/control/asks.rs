@@ -18,7 +18,7 @@ fn reaches(client: &Client, to: &str) -> bool {
     use testbed::control::agent::{Reply, Report, Sink, Source, Tool, Tooling};
     let target = to.parse().unwrap();
     let tool = Tool::Ping { target, count: 1, interval_ms: 0, wait_ms: 300, size: 8, interface: None };
-    let tooling = Tooling { tool, input: Source::Null, output: Sink::Null, deadline_ms: None };
+    let tooling = Tooling { tool, input: Source::Null, output: Sink::Null, deadline_ms: None, device: None };
     match client.request("a", Request::Tool(tooling)).unwrap() {
         Reply::Ended { report: Some(Report::Ping { received, .. }), .. } => received == 1,
         other => panic!("{other:?}"),

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, also in what tests share")]
 
 mod accelerators;
+mod capsule;
 mod clones;
 mod console;
 mod hostile;

@@ -1,6 +1,7 @@
 //! What an agent behind a port does that no other has to: it was there before its machine was, and its machine is copied.
 
 use super::{Agent, Part};
+use crate::init::capsule::Capsule;
 use crate::init::control::Relay;
 use crate::init::line::Line;
 use crate::init::{guest, identity, modules, network};
@@ -12,7 +13,7 @@ use std::borrow::Cow;
 use std::io;
 use std::path::Path;
 use testbed_agent::agent::{Identity, Note, Reply, Wake};
-use testbed_agent::frame::{Kind, Stream, WINDOW};
+use testbed_agent::frame::{Frame, Kind, Stream, WINDOW};
 use testbed_agent::launch::Machine;
 use testbed_agent::{Doing as _, Fault, FaultKind};
 use testbed_sys::random;
@@ -36,13 +37,22 @@ impl Agent<'_> {
         self.flush()
     }
 
-    /// Goes on, in a copy of the machine perhaps.
-    pub(super) fn wake(&mut self, wake: &Wake) -> Result<(), Fault> {
-        let (seconds, nanoseconds) = (wake.now_ns.div_euclid(SECOND), wake.now_ns.rem_euclid(SECOND));
-        let now = Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
-        rustix::time::clock_settime(ClockId::Realtime, now).doing("set the clock")?;
+    /// Goes on, in a copy of the machine perhaps; `frame` is what tells so.
+    pub(super) fn wake(&mut self, wake: &Wake, frame: &Frame) -> Result<(), Fault> {
+        let has_kernel = matches!(self.line, Line::Port(_));
+        // For the machines inside no time has passed: whoever has a deadline would meet it.
+        if has_kernel && self.capsule.as_ref().is_none_or(Capsule::is_empty) {
+            let (seconds, nanoseconds) = (wake.now_ns.div_euclid(SECOND), wake.now_ns.rem_euclid(SECOND));
+            let now = Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
+            rustix::time::clock_settime(ClockId::Realtime, now).doing("set the clock")?;
+        }
         if wake.is_copy {
-            random::reseed(wake.seed).doing("stir the random numbers")?;
+            if has_kernel {
+                random::reseed(wake.seed).doing("stir the random numbers")?;
+            }
+            if let Some(capsule) = &mut self.capsule {
+                capsule.change_keeper(frame);
+            }
             if let Some(relay) = &mut self.relay {
                 relay.forget_all();
             }

@@ -257,6 +257,7 @@ fn a_reader_that_goes_ends_the_capture() {
     let (reader, output) = std::io::pipe().unwrap();
     let (_stop, stopped) = std::io::pipe().unwrap();
     let mut io = ToolIo {
+        device: None,
         input: stopped.as_fd(),
         output: output.as_fd(),
         stop: None,

@@ -46,6 +46,7 @@ fn carried() -> Carried {
     let (agent, input) = fdpass::stream_pair().unwrap();
     let thread = std::thread::spawn(move || {
         let mut io = ToolIo {
+            device: None,
             input: input.as_fd(),
             output: output.as_fd(),
             stop: None,

@@ -22,6 +22,8 @@ pub struct Hardware {
     pub disk: u64,
     /// Modules that their kernel has loaded, sorted.
     pub modules: Vec<String>,
+    /// Of a capsule: how many images its machines have. None of any other machine.
+    pub images: u32,
 }
 
 /// How much a jail may write to its files beside its guest's disk and a copy of its memory, in bytes.
@@ -41,15 +43,38 @@ impl Hardware {
     /// What a file asks for.
     pub(crate) fn of(machine: &spec::Machine) -> Hardware {
         let limits = machine.limits();
-        let mut modules: Vec<String> = machine.needs().iter().map(|need| need.module().to_owned()).collect();
-        modules.sort_unstable();
-        modules.dedup();
         Hardware {
             memory: limits.memory().unwrap_or(MEMORY),
             processors: limits.cpu_milli().map_or(1, |milli| milli.div_ceil(1000)),
             adapters: machine.interfaces().len() as u32,
             disk: machine.disk().unwrap_or(DISK).max(LEAST_DISK),
-            modules,
+            modules: modules(machine.needs()),
+            images: 0,
         }
     }
+
+    /// What the capsule of a testbed has, if that is one.
+    pub(crate) fn of_capsule(testbed: &spec::Testbed) -> Option<Hardware> {
+        let capsule = testbed.capsule()?;
+        Some(Hardware {
+            memory: capsule.memory(),
+            processors: capsule.processors(),
+            adapters: 0,
+            disk: 0,
+            modules: modules(testbed.machines().iter().flat_map(spec::Machine::needs)),
+            images: testbed.capsule_images().len() as u32,
+        })
+    }
+
+    /// Whether it is a capsule's.
+    pub(crate) fn is_capsule(&self) -> bool {
+        self.images > 0
+    }
+}
+
+fn modules<'a>(needs: impl IntoIterator<Item = &'a spec::Need>) -> Vec<String> {
+    let mut modules: Vec<String> = needs.into_iter().map(|need| need.module().to_owned()).collect();
+    modules.sort_unstable();
+    modules.dedup();
+    modules
 }

@@ -121,10 +121,14 @@ impl Hypervisor {
     }
 
     /// Makes what it has run since its start a template. The guest must stand still, and goes.
-    pub(super) fn save_template(mut self, jail: &Machine) -> Result<(), Fault> {
+    pub(super) fn save_template(mut self) -> Result<(), Fault> {
         self.monitor.save_devices(qemu::DEVICES)?;
         self.monitor.execute("quit", json!({}), None)?;
-        self.running.wait(Some(ENDS))?;
+        self.running.wait(Some(ENDS)).map(drop)
+    }
+
+    /// Keeps what [`Hypervisor::save_restart`] has put there as what differs from the template.
+    pub(super) fn keep_restart(jail: &Machine) -> Result<(), Fault> {
         let (memory, mapped, to) = (BEFORE.to_owned(), qemu::MEMORY.to_owned(), memory_in(RESTART));
         jail.tool(Tool::CompareMemory { memory, mapped, to }, MEMORY_MOVES)?;
         jail.remove(BEFORE)

@@ -3,7 +3,7 @@
 use super::{Accelerator, Hardware, System};
 use crate::spec::DiskFormat;
 use serde_json::{Value, json};
-use testbed_agent::guest::{CHANGES_DISK, MODULES_DISK, PORT, ROOT_DISK};
+use testbed_agent::guest::{CHANGES_DISK, MODULES_DISK, PORT, ROOT_DISK, image_disk};
 use testbed_agent::launch::{adapter_mac, mac_text};
 
 /// Where the image that jails are made of has the kernel, and the archive of its modules.
@@ -26,17 +26,24 @@ const MONITOR_FD: u32 = 4;
 const CONSOLE_FD: u32 = 5;
 const FIRST_OTHER_FD: u32 = 6;
 
-/// Puts the initial root together and makes a disk before it becomes QEMU. A kernel that is only tried has no image's root,
+/// Puts the initial root together and makes a disk before it becomes QEMU, if that is to have a size. A kernel that is only tried has no image's root,
 /// and any disk will do.
 const FIRST_START: &str = r#"modules=$1 agent=$2 template=$3 disk=$4 size=$5 root=$6 other=$7; shift 7
 [ -e "$root" ] || ln -s "$other" "$root" || exit
-cat "$modules" "$agent" > /tmp/initramfs && rm "$agent" && mkdir -p "$template" && truncate -s "$size" "$disk" || exit
+cat "$modules" "$agent" > /tmp/initramfs && rm "$agent" && mkdir -p "$template" || exit
+[ "$size" = 0 ] && exec "$@"
+truncate -s "$size" "$disk" || exit
 mke2fs -q -F -t ext4 -m 0 -J size=4 -E lazy_itable_init=1,lazy_journal_init=1,nodiscard "$disk" || exit
 exec "$@""#;
 
 /// What a kernel need not do to start, most of all where it is emulated.
 const PARAMETERS: &str = "console=ttyS0 quiet panic=-1 nokaslr mitigations=off tsc=reliable no_timer_check lsm= apparmor=0 \
                           cryptomgr.notests rcupdate.rcu_expedited=1 random.trust_cpu=on noreplace-smp audit=0";
+
+/// The root of an image as a disk; of those of a capsule, the one with this number.
+pub(crate) fn image_root(image: u32) -> String {
+    if image == 0 { ROOT.to_owned() } else { format!("/usr/lib/testbed/image{image}.erofs") }
+}
 
 /// The command that becomes QEMU and starts a kernel from nothing, in memory that becomes the template's. What it
 /// writes belongs on the guest's console. The guest waits for the monitor's word to start.
@@ -130,11 +137,15 @@ fn machine(hardware: &Hardware, accelerator: &Accelerator, sharing: &str) -> Vec
     let agent =
         ["-no-reboot", "-device", "virtio-serial-pci", "-device", &port, "-device", "vmgenid,guid=auto"];
     words.extend(agent.map(str::to_owned));
-    for (name, path, how) in [
-        (ROOT_DISK, ROOT, "read-only=on"),
-        (MODULES_DISK, MODULES, "read-only=on"),
-        (CHANGES_DISK, CHANGES, "discard=unmap"),
-    ] {
+    let mut disks = vec![
+        (ROOT_DISK.to_owned(), ROOT.to_owned(), "read-only=on"),
+        (MODULES_DISK.to_owned(), MODULES.to_owned(), "read-only=on"),
+    ];
+    if hardware.disk > 0 {
+        disks.push((CHANGES_DISK.to_owned(), CHANGES.to_owned(), "discard=unmap"));
+    }
+    disks.extend((1..hardware.images).map(|image| (image_disk(image), image_root(image), "read-only=on")));
+    for (name, path, how) in disks {
         words.extend([
             "-blockdev".to_owned(),
             format!("file,node-name={name},filename={path},{how},locking=off"),

@@ -3,13 +3,15 @@
 use super::hypervisor::Hypervisor;
 use super::{Accelerator, Hardware, initramfs, qemu};
 use crate::engine::link::{Event, Handler, Link};
-use crate::engine::{AGENT, poller};
+use crate::engine::{AGENT, inside, poller};
 use crate::machine::{Console, Machine};
 use rustix::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
-use testbed_agent::agent::{ErrorSink, Open, Program, Request, Run, Sink, Source, Stdio};
+use testbed_agent::agent::{ErrorSink, Program, Request, Run, Sink, Source, Stdio};
 use testbed_agent::frame::{Frame, FrameError, Hello, Kind};
+use testbed_agent::launch::{Order, Outcome};
 use testbed_agent::{Doing as _, Fault, FaultKind};
 use testbed_sys::fdpass;
 
@@ -42,7 +44,7 @@ pub(crate) fn make_template(
         .map_err(|fault| super::with_console(fault, &console))?;
     let link = Arc::new(Link::new("template", ours, 1, Box::new(Greeted)).doing("reach the template")?);
     poller::watch(&link).doing("watch the template")?;
-    let result = start(jail, hypervisor, &link, &hardware.modules, deadline);
+    let result = start(jail, hypervisor, &link, hardware, deadline);
     link.close(Fault::new(FaultKind::State, "the template is made"));
     result.map_err(|fault| super::with_console(fault, &console))
 }
@@ -50,44 +52,73 @@ pub(crate) fn make_template(
 fn start(
     jail: &Machine,
     mut hypervisor: Hypervisor,
-    link: &Link,
-    modules: &[String],
+    link: &Arc<Link>,
+    hardware: &Hardware,
     deadline: Duration,
 ) -> Result<(), Fault> {
     hypervisor.run()?;
     link.send(0, Kind::Hello, &Hello::ours(), Vec::new())?;
+    let load = || match &hardware.modules[..] {
+        [] => Ok(()),
+        modules => ask(link, Request::Load { modules: modules.to_vec() }, deadline),
+    };
+    if hardware.is_capsule() {
+        ask(link, Request::Enclose { images: hardware.images }, deadline)?;
+        load()?;
+        begin_launcher(link, deadline)?;
+        ask(link, Request::Rest, deadline)?;
+        hypervisor.stop()?;
+        return hypervisor.save_template();
+    }
     ask(link, Request::Rest, deadline)?;
     hypervisor.stop()?;
     hypervisor.save_restart(jail)?;
     hypervisor.run()?;
     super::wake(link, false)?;
     ask(link, Request::EnterRoot, deadline)?;
-    if !modules.is_empty() {
-        ask(link, Request::Load { modules: modules.to_vec() }, deadline)?;
-    }
+    load()?;
     warm_up(link, deadline);
     ask(link, Request::Rest, deadline)?;
     hypervisor.stop()?;
-    hypervisor.save_template(jail)
+    hypervisor.save_template()?;
+    Hypervisor::keep_restart(jail)
 }
 
 /// Runs what most programs need, so that it is in memory. An image may lack it.
-fn warm_up(link: &Link, deadline: Duration) {
+fn warm_up(link: &Arc<Link>, deadline: Duration) {
     let stdio = Stdio::Apart { input: Source::Null, output: Sink::Null, error: ErrorSink::Null };
     let program = Program::Shell("/bin/true".into());
     let run = Run { program, script: None, env: Vec::new(), cwd: None, user: None, stdio, deadline_ms: None };
     let _ = ask(link, Request::Run(run), deadline);
 }
 
+/// Has the launcher in a capsule prepare what all its machines need.
+fn begin_launcher(link: &Arc<Link>, deadline: Duration) -> Result<(), Fault> {
+    let (_, events) = link.open(Kind::Ask, &Order::Begin(inside::setup()), Vec::new())?;
+    answer(&events, deadline, &|frame| match frame.message("outcome") {
+        Ok(Outcome::Failed(fault)) => Err(fault),
+        Ok(_) => Ok(()),
+        Err(error) => Err(Fault::new(FaultKind::Protocol, format!("understand the launcher: {error}"))),
+    })
+}
+
 /// Has the agent do something.
-fn ask(link: &Link, request: Request, deadline: Duration) -> Result<(), Fault> {
-    let open = Open { machine: String::new(), request };
-    let (_, events) = link.open(Kind::Open, &open, Vec::new())?;
+fn ask(link: &Arc<Link>, request: Request, deadline: Duration) -> Result<(), Fault> {
+    let (_, events) = link.ask(request, Vec::new())?;
+    answer(&events, deadline, &super::done)
+}
+
+/// Waits for the end of what was asked for.
+fn answer(
+    events: &Receiver<Event>,
+    deadline: Duration,
+    done: &dyn Fn(&Frame) -> Result<(), Fault>,
+) -> Result<(), Fault> {
     let end = Instant::now() + deadline;
     loop {
         match events.recv_timeout(end.saturating_duration_since(Instant::now())) {
             Ok(Event::Frame(frame, _)) if frame.kind == Kind::Reply => {
-                return super::done(&frame);
+                return done(&frame);
             }
             Ok(Event::Frame(..)) => {}
             Ok(Event::Gone(fault)) => {

@@ -83,6 +83,12 @@ impl Builder {
         self
     }
 
+    /// Puts all machines and networks into one machine with a kernel of its own, which has this much memory (`512M`).
+    pub fn capsule(mut self, memory: &str) -> Builder {
+        self.fields.set("capsule", Fields::of("memory", memory));
+        self
+    }
+
     /// What holds for every machine that does not say otherwise, and the deadlines.
     pub fn defaults(mut self, describe: impl FnOnce(DefaultsBuilder) -> DefaultsBuilder) -> Builder {
         self.fields.set("defaults", describe(DefaultsBuilder::default()).into_fields());

@@ -34,6 +34,29 @@ pub(in crate::spec) static TESTBED: Table = Table {
             "What holds for every machine that does not say otherwise.",
         ),
         key("tests", Kind::List(&Kind::Table(&TEST)), "", "The tests."),
+        key(
+            "capsule",
+            Kind::Any(&[Kind::Bool, Kind::Table(&CAPSULE)]),
+            "false",
+            "All machines and networks are in one machine with a kernel of its own: what one kernel has (`needs`), all of \
+             them have, and the whole network is kept and forked as it runs, connections included.",
+        ),
+    ],
+};
+
+static CAPSULE: Table = Table {
+    title: "capsule",
+    name: "capsule",
+    doc: "The machine that holds all others.",
+    includes: None,
+    keys: &[
+        key(
+            "memory",
+            Kind::Text(Form::Size),
+            "`512M`",
+            "How much memory all machines have together, what they write to files included.",
+        ),
+        key("cpus", Kind::Integer { min: 1, max: 64 }, "1", "How many processors they have together."),
     ],
 };
 

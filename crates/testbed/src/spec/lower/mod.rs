@@ -1,6 +1,7 @@
 //! From the raw tree to the checked model. Every problem is collected; the model counts only if there is no error.
 
 mod access;
+mod capsule;
 mod files;
 pub(crate) mod graph;
 mod images;
@@ -37,6 +38,7 @@ pub(super) fn lower(root: &Node, files: &dyn Files, problems: &mut Problems) -> 
     let mut images = checker.images(&root);
     let drafts = checker.machines(&root, &networks, &mut images, &name, &deadlines);
     let tests = checker.tests(&root, &drafts, &deadlines);
+    let capsule = checker.capsule(&root, &drafts, &images);
     let images = checker.image_order(images);
     let machines = drafts.into_iter().map(|draft| draft.machine);
     let machines = machines.map(|machine| with_image_env(machine, &images)).collect();
@@ -48,6 +50,7 @@ pub(super) fn lower(root: &Node, files: &dyn Files, problems: &mut Problems) -> 
         networks,
         machines,
         tests,
+        capsule,
         deadlines,
         kernels_are_decided: false,
     }

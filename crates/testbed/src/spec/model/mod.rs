@@ -3,12 +3,14 @@
 //! Everything here has private fields, because a value of these types is the proof that the checks have passed:
 //! each network that is named exists, each address lies in its subnet, no two machines share one, and so on.
 
+mod capsule;
 mod image;
 mod machine;
 mod need;
 mod network;
 mod test;
 
+pub use capsule::Capsule;
 pub use image::{Base, DiskFormat, FileContent, FileEntry, Image, Step};
 pub use machine::{
     Address, Control, Interface, Kernel, Limits, Machine, Mount, Port, Ready, ReadyCondition, Right,
@@ -31,6 +33,7 @@ pub struct Testbed {
     pub(super) networks: Vec<Network>,
     pub(super) machines: Vec<Machine>,
     pub(super) tests: Vec<Test>,
+    pub(super) capsule: Option<Capsule>,
     pub(super) deadlines: Deadlines,
     pub(super) kernels_are_decided: bool,
 }
@@ -72,6 +75,14 @@ impl Testbed {
         &self.machines
     }
 
+    /// The names of the images that machines use, sorted: a capsule knows each by its place here.
+    pub(crate) fn capsule_images(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.machines.iter().map(Machine::image).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
     /// The machine of this name.
     pub fn machine(&self, name: &str) -> Option<&Machine> {
         self.machines.iter().find(|machine| machine.name() == name)
@@ -80,6 +91,11 @@ impl Testbed {
     /// The tests, in file order; `files` patterns are already expanded. Their ids are unique.
     pub fn tests(&self) -> &[Test] {
         &self.tests
+    }
+
+    /// The machine that holds all others, if the file asks for one.
+    pub fn capsule(&self) -> Option<&Capsule> {
+        self.capsule.as_ref()
     }
 
     /// The deadlines that hold where a machine or a test has none of its own.
