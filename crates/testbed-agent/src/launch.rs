@@ -136,6 +136,9 @@ pub enum Order {
     Kill {
         /// Its number.
         machine: u32,
+        /// Its interfaces answer nobody any more from now on, as if its power was cut; otherwise they may for as long as
+        /// its upper layer is there.
+        off: bool,
     },
     /// Stops or resumes all processes of a machine (cgroup v2).
     Freeze {

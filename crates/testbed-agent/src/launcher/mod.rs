@@ -147,6 +147,13 @@ impl Machine {
         self.interfaces.get(&interface).copied().ok_or_else(|| missing("interface"))
     }
 
+    /// Has the kernel answer nobody any more at its interfaces, which are there for as long as their namespace is.
+    fn leave_networks(&self, token: SingleThreaded) -> Result<(), Fault> {
+        let Some(network) = &self.network else { return Ok(()) };
+        let links: Vec<u32> = self.interfaces.values().copied().collect();
+        fabric::take_down(token, network, &links)
+    }
+
     /// Its network namespace.
     fn network(&self) -> Result<OwnedFd, Fault> {
         match &self.network {
@@ -265,9 +272,13 @@ impl Launcher {
                 let pid = self.make_machine(machine, &machine_spec, &agent)?;
                 return Ok(Outcome::Made { pid });
             }
-            Order::Kill { machine } => {
+            Order::Kill { machine, off } => {
                 let missing = || Fault::new(FaultKind::State, "the machine has ended");
                 let machine = self.machines.get_mut(&machine).ok_or_else(missing)?;
+                if off {
+                    // It may have taken its interfaces away itself.
+                    let _ = machine.leave_networks(self.token);
+                }
                 machine.held = process::hold_namespaces(machine.pid);
                 process::kill(machine.pid as i32, libc::SIGKILL).map_err(|e| Fault::system("kill", &e))?;
             }
@@ -384,6 +395,10 @@ impl Launcher {
                 Status::Code(code) => Exit::Code(code),
                 Status::Signal(signal) => Exit::Signal(signal),
             };
+            // Of one that was killed it was said whether it leaves them.
+            if let Some(machine) = self.machines.get(&number).filter(|machine| machine.held.is_empty()) {
+                let _ = machine.leave_networks(self.token);
+            }
             self.tell(0, Kind::Note, &Ended { machine: number, how }, &[])?;
             if let Some(machine) = self.machines.remove(&number) {
                 let Machine { cgroups, held, network, interfaces, upper, .. } = machine;

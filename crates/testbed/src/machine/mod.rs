@@ -306,7 +306,7 @@ impl Machine {
     /// # Errors
     /// When the launcher is gone, or it takes longer than `deadline`.
     pub fn kill(&self, deadline: Duration) -> Result<(), Fault> {
-        self.start_kill()?;
+        self.order_kill(true)?;
         match self.wait_ended(deadline) {
             // There is nothing to kill.
             Err(_) if lock(&self.core().life.state).unmade => Ok(()),
@@ -319,12 +319,17 @@ impl Machine {
     /// # Errors
     /// When the launcher is gone.
     pub fn start_kill(&self) -> Result<(), Fault> {
+        self.order_kill(false)
+    }
+
+    /// With `off` it is off its networks at once, too.
+    fn order_kill(&self, off: bool) -> Result<(), Fault> {
         let core = self.core();
         let mut state = lock(&core.life.state);
         state.killed = true;
         if state.ended.is_none() {
             drop(state);
-            core.engine.send_order(&Order::Kill { machine: core.number }, Vec::new())?;
+            core.engine.send_order(&Order::Kill { machine: core.number, off }, Vec::new())?;
         }
         Ok(())
     }
@@ -700,7 +705,7 @@ impl Drop for Core {
     fn drop(&mut self) {
         // A jail does so itself.
         if lock(&self.life.state).ended.is_none() && self.guest.is_none() {
-            let _ = self.engine.send_order(&Order::Kill { machine: self.number }, Vec::new());
+            let _ = self.engine.send_order(&Order::Kill { machine: self.number, off: false }, Vec::new());
         }
         self.link.close(Fault::new(FaultKind::State, "the machine was let go").on(&self.name));
     }

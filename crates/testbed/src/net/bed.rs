@@ -111,7 +111,7 @@ impl Bed {
         let own = interfaces.flat_map(|i| i.addresses()).map(|a| a.ip());
         let addresses: Vec<SocketAddr> =
             loopback.into_iter().chain(own).map(|ip| SocketAddr::new(ip, port)).collect();
-        if spec.is_some_and(|spec| spec.kernel() == spec::Kernel::Own) {
+        if spec.is_some_and(|spec| spec.kernel() == spec::Kernel::Own) || self.spec().capsule().is_some() {
             return Ok(Box::new(move || reach(&machine, &addresses)));
         }
         Ok(Box::new(move || {

@@ -33,6 +33,21 @@ fn starts(bed: &Bed) -> usize {
 }
 
 #[test]
+fn one_that_has_ended_answers_nobody() {
+    let bed = up(PAIR);
+    assert!(reaches(&bed, "client", "10.3.0.1"));
+    bed.stop("server", Ending::Soft).unwrap();
+    assert!(!reaches(&bed, "client", "10.3.0.1"), "it was stopped");
+    bed.start("server").unwrap();
+    assert!((0..20).any(|_| reaches(&bed, "client", "10.3.0.1")));
+    // Out of memory, or by whatever else ends a process 1.
+    let its = bed["server"].pid().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-9", &its]).status().unwrap().success());
+    bed["server"].wait_ended(SOON).unwrap();
+    assert!(!reaches(&bed, "client", "10.3.0.1"), "it has ended");
+}
+
+#[test]
 fn a_restart_keeps_files_and_starts_services_anew() {
     let bed = up(PAIR);
     let server = bed["server"].clone();
