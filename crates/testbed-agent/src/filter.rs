@@ -11,9 +11,26 @@ pub use bpf::{Instruction, TooLong};
 use std::fmt;
 
 /// A parsed filter.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Filter {
+    text: String,
     root: Node,
+}
+
+impl PartialEq for Filter {
+    /// They mean the same, however they are written.
+    fn eq(&self, other: &Filter) -> bool {
+        self.root == other.root
+    }
+}
+
+impl Eq for Filter {}
+
+impl fmt::Display for Filter {
+    /// As it was written.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 /// What a packet's bytes begin with.
@@ -28,7 +45,7 @@ pub enum Link {
 impl Filter {
     /// The filter that every packet matches.
     pub fn all() -> Filter {
-        Filter { root: Node::All }
+        Filter { text: String::new(), root: Node::All }
     }
 
     /// Every packet matches.

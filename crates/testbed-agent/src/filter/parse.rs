@@ -34,7 +34,7 @@ impl FromStr for Filter {
         }
         let root = parser.expression()?;
         match parser.peek() {
-            None => Ok(Filter { root }),
+            None => Ok(Filter { text: text.to_owned(), root }),
             Some(")") => Err(parser.here("no parenthesis is open")),
             Some(word) => Err(parser
                 .here(format!("expected `and` or `or`, found `{word}`"))

@@ -11,13 +11,16 @@ use crate::engine::Engine;
 use crate::engine::hands::Hands;
 use crate::engine::inside::Inside;
 use crate::engine::link::lock;
-use crate::machine::{Asleep, AsleepInside, Console, Machine, Upper};
+use crate::machine::{Asleep, AsleepInside, Console, Machine, RunningTool, Upper};
+use crate::net::capture;
 use crate::net::stream::Stream;
 use crate::spec;
+use rustix::fd::OwnedFd;
+use rustix::pipe::{PipeFlags, pipe_with};
 use std::collections::BTreeSet;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
-use testbed_agent::agent::{Request, Sink, Source, Tool, Tooling};
+use testbed_agent::agent::{Sink, Source, Tool, Tooling};
 use testbed_agent::launch::Order;
 use testbed_agent::{Doing as _, Fault, FaultKind};
 use testbed_sys::fdpass;
@@ -146,6 +149,11 @@ impl Bed {
         Err(fault.hint("name no machine: a capsule is kept, and goes back, as a whole"))
     }
 
+    /// The capsule as it is now, if the bed is in one.
+    pub(super) fn sleeping(&self) -> Result<Option<Sleeping>, Fault> {
+        self.shared.capsule.as_ref().map(|capsule| self.keep_capsule(capsule)).transpose()
+    }
+
     /// Keeps the capsule as it is now. All in it stand still meanwhile.
     pub(super) fn keep_capsule(&self, capsule: &Capsule) -> Result<Sleeping, Fault> {
         let shared = &*self.shared;
@@ -197,15 +205,48 @@ impl Bed {
     /// What the launcher says.
     pub(crate) fn trunk_inside(&self, order: &Order) -> Result<Option<Stream>, Fault> {
         let Some(capsule) = &self.shared.capsule else { return Ok(None) };
-        let pending = self.engine().send_order(order, Vec::new())?;
-        let device = Some(pending.channel());
-        pending.wait()?;
         let (ours, theirs) = fdpass::stream_pair().doing("make a socket")?;
         let back = theirs.try_clone().doing("copy a descriptor")?;
         let (input, output) = (Source::Handed, Sink::Handed);
-        let tooling = Tooling { tool: Tool::Trunk, input, output, deadline_ms: None, device };
-        capsule.machine.link().ask(Request::Tool(tooling), vec![theirs, back])?;
+        self.start_on_device(capsule, order, Tool::Trunk, (input, output), vec![theirs, back])?;
         Stream::new(ours, Arc::default()).doing("make a port").map(Some)
+    }
+
+    /// Captures a network of a capsule, inside; gives what is to be read as pcapng. None if the bed is in no capsule.
+    ///
+    /// # Errors
+    /// When there is no such network, and what the capture says.
+    pub(crate) fn capture_inside(
+        &self,
+        options: &capture::Options,
+    ) -> Result<Option<(RunningTool, OwnedFd)>, Fault> {
+        let Some(capsule) = &self.shared.capsule else { return Ok(None) };
+        let order = Order::Capture { fabric: self.shared.fabric, network: self.find_network(&options.name)? };
+        let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC).doing("make a pipe")?;
+        let capture::Options { name, filter, count, snap, .. } = options;
+        let (interface, filter) = (Some(name.clone()), filter.to_string());
+        let tool = Tool::Capture { interface, filter, count: *count, snap: *snap };
+        let started =
+            self.start_on_device(capsule, &order, tool, (Source::Null, Sink::Handed), vec![theirs])?;
+        Ok(Some((started, ours)))
+    }
+
+    /// Starts a tool in the capsule that works on what an order opens there, and waits until it does.
+    fn start_on_device(
+        &self,
+        capsule: &Capsule,
+        order: &Order,
+        tool: Tool,
+        (input, output): (Source, Sink),
+        streams: Vec<OwnedFd>,
+    ) -> Result<RunningTool, Fault> {
+        let pending = self.engine().send_order(order, Vec::new())?;
+        let device = Some(pending.channel());
+        pending.wait()?;
+        let tooling = Tooling { tool, input, output, deadline_ms: None, device };
+        let started = capsule.machine.start_tool(tooling, streams)?;
+        started.wait_ready(Duration::ZERO)?;
+        Ok(started)
     }
 
     /// Ends the capsule, and goes on where this one sleeps.

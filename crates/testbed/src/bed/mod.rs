@@ -10,6 +10,7 @@ mod files;
 mod images;
 mod lifecycle;
 mod links;
+mod origin;
 mod ports;
 mod readiness;
 mod service;
@@ -23,6 +24,7 @@ pub use changes::{Change, ChangeKind};
 pub use images::{CapsuleRoots, HostOnly, ImageRoot, Images, Prepared, StoredImages};
 pub use lifecycle::Ending;
 pub use links::{Attached, NewInterface};
+pub use origin::{First, Origin};
 pub use service::ServiceStatus;
 pub use testbed_agent::control::SnapshotStatus;
 
@@ -384,10 +386,16 @@ impl Bed {
     /// # Errors
     /// When there is no such network.
     pub(crate) fn packet_socket(&self, network: &str) -> Result<OwnedFd, Fault> {
+        let (fabric, network) = (self.shared.fabric, self.find_network(network)?);
+        if self.shared.capsule.is_some() {
+            return Err(Fault::new(FaultKind::Unsupported, "open a socket on a network of a capsule"));
+        }
+        self.engine().open(&Order::Capture { fabric, network })
+    }
+
+    fn find_network(&self, network: &str) -> Result<u32, Fault> {
         let missing = || Fault::new(FaultKind::NotFound, format!("no network `{network}`"));
-        let number = self.network_number(network).ok_or_else(missing)?;
-        let fabric = self.shared.fabric;
-        self.engine().open(&Order::Capture { fabric, network: number })
+        self.network_number(network).ok_or_else(missing)
     }
 
     /// Kills all machines, and waits until nothing of them is left.

@@ -7,12 +7,14 @@ mod copy;
 mod files;
 mod guest;
 mod log;
+mod tool;
 mod upper;
 mod variables;
 mod wait;
 
 pub(crate) use guest::{Asleep, Birth, System, image_root, make_template, recipe};
 pub(crate) use log::LogReader;
+pub(crate) use tool::RunningTool;
 pub(crate) use upper::Upper;
 
 pub use command::{Command, OUTPUT_KEPT, Output, Pipes, Running};

@@ -26,7 +26,10 @@ impl Bed {
         options: capture::Options,
         output: W,
     ) -> Result<Capture, Fault> {
-        Capture::start(self.packet_socket(&options.name)?, options, output)
+        match self.capture_inside(&options)? {
+            Some((tool, packets)) => Capture::pass_on(tool, packets, options.deadline, output),
+            None => Capture::start(self.packet_socket(&options.name)?, options, output),
+        }
     }
 
     /// Keeps the last packets of a network from now on.

@@ -8,10 +8,13 @@ use super::wake::{Bell, until};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use std::io::{self, Write};
+use crate::machine::RunningTool;
+use std::fs::File;
+use std::io::{self, Read as _, Write};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use testbed_agent::agent::Report;
 use testbed_agent::capture::{Recorder, link_of};
 use testbed_agent::filter::Filter;
 use testbed_agent::{Doing as _, Fault, FaultKind};
@@ -74,6 +77,26 @@ impl Capture {
         let thread = std::thread::Builder::new()
             .name("testbed-capture".into())
             .spawn(move || fill(recorder, ring, output, &rung, end))
+            .doing("start a capture")?;
+        Ok(Capture { bell, thread: Some(thread) })
+    }
+
+    /// Passes on a capture that runs somewhere else, as it comes.
+    ///
+    /// # Errors
+    /// Limits of the system.
+    pub(super) fn pass_on<W: Write + Send + 'static>(
+        tool: RunningTool,
+        packets: OwnedFd,
+        deadline: Option<Duration>,
+        output: W,
+    ) -> Result<Capture, Fault> {
+        let bell = Arc::new(Bell::new().doing("make a bell")?);
+        let rung = bell.clone();
+        let end = deadline.map(|d| Instant::now() + d);
+        let thread = std::thread::Builder::new()
+            .name("testbed-capture".into())
+            .spawn(move || pass_all(&tool, File::from(packets), output, &rung, end))
             .doing("start a capture")?;
         Ok(Capture { bell, thread: Some(thread) })
     }
@@ -200,6 +223,62 @@ fn polled_says(polled: &mut [PollFd<'_>], end: Option<Instant>) -> Result<bool, 
     }
     Ok(polled.get(1).is_some_and(|p| !p.revents().is_empty()))
 }
+
+/// Passes on what a capture elsewhere writes, until it ends or is to.
+fn pass_all<W: Write>(
+    tool: &RunningTool,
+    mut packets: File,
+    mut output: W,
+    bell: &Bell,
+    mut end: Option<Instant>,
+) -> Result<Summary, Fault> {
+    let mut buffer = vec![0; PIECE];
+    let (mut is_stopped, mut written) = (false, Ok(()));
+    loop {
+        let mut polled = vec![PollFd::new(&packets, PollFlags::IN)];
+        if !is_stopped {
+            polled.push(PollFd::new(bell, PollFlags::IN));
+        }
+        let is_rung = polled_says(&mut polled, end)?;
+        let came = !polled[0].revents().is_empty();
+        if !is_stopped && (is_rung || end.is_some_and(|end| end <= Instant::now())) {
+            tool.stop()?;
+            (is_stopped, end) = (true, None);
+        }
+        if !came {
+            continue;
+        }
+        match packets.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) if written.is_ok() => {
+                written = output.write_all(&buffer[..length]).and_then(|()| output.flush());
+                if written.is_err() && !is_stopped {
+                    tool.stop()?;
+                    is_stopped = true;
+                }
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Fault::system("read the capture", &error)),
+        }
+    }
+    match written {
+        // Whoever wanted the packets has gone.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            return Err(Fault::system("write the capture", &error));
+        }
+        _ => {}
+    }
+    match tool.report(ENDS)? {
+        Report::Capture { packets, dropped } => Ok(Summary { packets, dropped }),
+        other => Err(Fault::new(FaultKind::Protocol, format!("capture; the report was {other:?}"))),
+    }
+}
+
+/// Bytes of a capture elsewhere that are passed on at once.
+const PIECE: usize = 64 * 1024;
+/// How long a capture elsewhere may take to report once its output has ended.
+const ENDS: Duration = Duration::from_secs(10);
 
 fn write<W: Write>(recorder: &mut Recorder, output: &mut W) -> io::Result<()> {
     let bytes = recorder.output();

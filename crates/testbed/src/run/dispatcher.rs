@@ -125,11 +125,13 @@ impl Dispatcher<'_, '_> {
         skipped.iter().for_each(|(id, why)| teller.skipped(id, why, at));
         let watcher = Some(Arc::new(Watcher::new()));
         let bed = bed::Options { watcher, ..options.bed.clone() };
+        let origin = bed::Origin::default();
         let common = Common {
             testbed: &testbed,
             engine,
             images,
             bed: &bed,
+            origin: &origin,
             host: &options.host,
             keep: options.keep,
             clock,

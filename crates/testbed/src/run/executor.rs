@@ -24,6 +24,7 @@ pub(super) struct Common<'a> {
     pub(super) engine: &'a Engine,
     pub(super) images: &'a dyn Images,
     pub(super) bed: &'a bed::Options,
+    pub(super) origin: &'a bed::Origin,
     pub(super) host: &'a HostTests,
     pub(super) keep: bool,
     pub(super) clock: Clock,
@@ -70,16 +71,16 @@ enum Break {
 impl Executor<'_> {
     /// The whole life of the copy.
     pub(super) fn run(self) {
-        let made = Bed::make(self.common.engine, self.common.testbed, self.common.images, self.common.bed);
-        let bed = match made {
-            Ok(bed) => bed,
+        let Common { engine, testbed, images, bed, origin, .. } = self.common;
+        let (bed, first) = match origin.copy(engine, testbed, images, bed) {
+            Ok(made) => made,
             Err(fault) => {
                 self.tell(News::Broken { fault: Box::new(fault), evidence: Vec::new() });
                 return self.tell(News::Gone { result: Ok(()) });
             }
         };
         self.tell(News::Made { bed: bed.clone() });
-        match bed.wait_ready() {
+        match bed.wait_ready().and_then(|()| first.map_or(Ok(()), |first| first.keep(&bed))) {
             Ok(()) => {
                 self.tell(News::Ready);
                 if let Ok(batch) = self.feed.recv() {
