@@ -166,8 +166,8 @@ pub enum Tool {
     /// input stream), both ways, until one of them closes. The agent rests at first. Reports [`Report::Done`].
     Carry,
     /// Writes the memory of a process in which it differs from a file that the process has mapped for itself alone, to
-    /// another file, at the same places; the rest of that file is holes. The process must stand still. Reports
-    /// [`Report::Bytes`].
+    /// another file, at the same places; the rest of that file is holes, or `whole` as in the file that is mapped. The
+    /// process must stand still. Reports [`Report::Bytes`].
     SaveMemory {
         /// The process.
         pid: u32,
@@ -175,6 +175,8 @@ pub enum Tool {
         mapped: String,
         /// The file to be made.
         to: String,
+        /// Write what it has not changed, too.
+        whole: bool,
     },
     /// Undoes [`Tool::SaveMemory`] in another process that has the same file mapped. Reports [`Report::Bytes`].
     LoadMemory {

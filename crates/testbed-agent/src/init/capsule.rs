@@ -88,6 +88,7 @@ impl Capsule {
             stdio: [theirs.as_fd(), null.as_fd(), null.as_fd()],
             terminal: false,
             user: None,
+            more: &[],
         };
         launch.start().map_err(|failed| Fault::system("start the launcher", &failed.error))?;
         let launcher = Peer::new(ours).doing("set up a socket")?;
@@ -365,8 +366,12 @@ impl Capsule {
         token: impl Fn(Inside) -> epoll::EventData,
     ) -> io::Result<()> {
         self.paused = out.len() > MAX_WAITING;
-        let stuck: Vec<u32> =
-            self.machines.iter().filter(|(_, peer)| peer.held > MAX_HELD).map(|(number, _)| *number).collect();
+        let stuck: Vec<u32> = self
+            .machines
+            .iter()
+            .filter(|(_, peer)| peer.held > MAX_HELD)
+            .map(|(number, _)| *number)
+            .collect();
         for machine in stuck {
             self.let_go(machine, Some("it does not read".into()), out);
         }

@@ -69,8 +69,7 @@ fn open(interface: Option<&str>, recorder: &mut Recorder) -> Result<Ring, Fault>
 fn of_device(device: BorrowedFd<'_>, name: &str, recorder: &mut Recorder) -> Result<Ring, Fault> {
     let socket = PacketSocket::from(device.try_clone_to_owned().doing("use a packet socket")?);
     let (index, hardware) = socket.selected().doing("use a packet socket")?;
-    let program =
-        recorder.program(Some(link_of(hardware))).map_err(|error| invalid(error.to_string()))?;
+    let program = recorder.program(Some(link_of(hardware))).map_err(|error| invalid(error.to_string()))?;
     socket.filter(&program).doing("set the filter")?;
     let ring = Ring::new(socket, RingSize::default()).doing("share memory with the packet socket")?;
     recorder.describe(index, link_of(hardware), || name.into());

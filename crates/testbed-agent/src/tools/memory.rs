@@ -22,26 +22,61 @@ const ENTRIES: usize = 16 * 1024;
 const PRESENT: u64 = 1 << 63 | 1 << 62;
 const OF_A_FILE: u64 = 1 << 61;
 
-/// Keeps what a process has changed of the file that it has mapped.
-pub(super) fn save(pid: u32, mapped: &str, to: &str) -> Result<Report, Fault> {
+/// Keeps what a process has changed of the file that it has mapped, or all of it.
+pub(super) fn save(pid: u32, mapped: &str, to: &str, is_whole: bool) -> Result<Report, Fault> {
     let whole = find(pid, mapped)?;
     let memory = open(pid, "mem", false)?;
     let pages = open(pid, "pagemap", false)?;
     let kept = File::create(to).doing_to("make", to)?;
     kept.set_len(whole.end - whole.start).doing_to("write", to)?;
     let page = testbed_sys::process::page_size();
+    let own = own_pages(&pages, &whole, page)?;
     let (mut buffer, mut moved) = (vec![0; PIECE], 0);
-    for range in own_pages(&pages, &whole, page)? {
-        moved += copy(
-            &memory,
-            range.start,
-            &kept,
-            range.start - whole.start,
-            range.end - range.start,
-            &mut buffer,
-        )?;
+    if is_whole {
+        let file = File::open(mapped).doing_to("open", mapped)?;
+        for data in data_of(&file, whole.end - whole.start).doing_to("read", mapped)? {
+            let within = whole.start + data.start..whole.start + data.end;
+            for rest in without(within, &own) {
+                let at = rest.start - whole.start;
+                moved += copy(&file, at, &kept, at, rest.end - rest.start, &mut buffer)?;
+            }
+        }
+    }
+    for range in own {
+        let at = range.start - whole.start;
+        moved += copy(&memory, range.start, &kept, at, range.end - range.start, &mut buffer)?;
     }
     Ok(Report::Bytes(moved))
+}
+
+/// The parts of a file that are no holes.
+fn data_of(file: &File, length: u64) -> rustix::io::Result<Vec<Range<u64>>> {
+    let (mut found, mut at) = (Vec::new(), 0);
+    while at < length {
+        let begin = match rustix::fs::seek(file, SeekFrom::Data(at)) {
+            Err(Errno::NXIO) => break,
+            begin => begin?,
+        };
+        at = rustix::fs::seek(file, SeekFrom::Hole(begin))?;
+        found.push(begin..at);
+    }
+    Ok(found)
+}
+
+/// What is left of a range without these, which are in order.
+fn without(range: Range<u64>, others: &[Range<u64>]) -> Vec<Range<u64>> {
+    let (mut left, mut at) = (Vec::new(), range.start);
+    let first = others.partition_point(|other| other.end <= range.start);
+    for other in others[first..].iter().take_while(|other| other.start < range.end) {
+        if other.start > at {
+            left.push(at..other.start);
+        }
+        at = other.end;
+    }
+    if at < range.end {
+        left.push(at..range.end);
+    }
+    left
 }
 
 /// Puts back what was kept.
@@ -53,15 +88,10 @@ pub(super) fn load(pid: u32, mapped: &str, from: &str) -> Result<Report, Fault> 
     if length != whole.end - whole.start {
         return Err(Fault::new(FaultKind::State, "put memory back of another size").at(from));
     }
-    let (mut buffer, mut moved, mut at) = (vec![0; PIECE], 0, 0);
-    while at < length {
-        let begin = match rustix::fs::seek(&kept, SeekFrom::Data(at)) {
-            Ok(begin) => begin,
-            Err(Errno::NXIO) => break,
-            Err(error) => return Err(Fault::system("read", &error.into()).at(from)),
-        };
-        at = rustix::fs::seek(&kept, SeekFrom::Hole(begin)).doing_to("read", from)?;
-        moved += copy(&kept, begin, &memory, whole.start + begin, at - begin, &mut buffer)?;
+    let (mut buffer, mut moved) = (vec![0; PIECE], 0);
+    for data in data_of(&kept, length).doing_to("read", from)? {
+        let (at, there) = (data.start, whole.start + data.start);
+        moved += copy(&kept, at, &memory, there, data.end - data.start, &mut buffer)?;
     }
     Ok(Report::Bytes(moved))
 }
@@ -184,6 +214,16 @@ mod tests {
         }
         let file = File::open(&kept).unwrap();
         assert_eq!(rustix::fs::seek(&file, SeekFrom::Data(0)).unwrap(), page as u64);
+    }
+
+    #[test]
+    fn what_is_left_of_a_range() {
+        let others = [2..4, 6..8, 8..9, 20..30];
+        assert_eq!(without(0..10, &others), [0..2, 4..6, 9..10]);
+        assert_eq!(without(3..7, &others), [4..6]);
+        assert_eq!(without(6..9, &others), []);
+        assert_eq!(without(10..20, &others), [10..20]);
+        assert_eq!(without(25..40, &others), [30..40]);
     }
 
     #[test]

@@ -98,7 +98,7 @@ pub(crate) fn run(tool: &Tool, io: &mut ToolIo<'_>) -> Result<Report, Fault> {
         Tool::Wait(condition) => wait::run(condition, io),
         Tool::Addresses { interface, wait } => wait::until_addresses(interface.as_deref(), *wait, io),
         Tool::Carry => carry::run(io),
-        Tool::SaveMemory { pid, mapped, to } => memory::save(*pid, mapped, to),
+        Tool::SaveMemory { pid, mapped, to, whole } => memory::save(*pid, mapped, to, *whole),
         Tool::LoadMemory { pid, mapped, from } => memory::load(*pid, mapped, from),
         Tool::CompareMemory { memory, mapped, to } => memory::compare(memory, mapped, to),
     }

@@ -51,11 +51,7 @@ pub(super) fn run(io: &mut ToolIo<'_>) -> Result<Report, Fault> {
 }
 
 /// Takes the frames that wait in the trunk, as far as there is room for them.
-fn take_frames(
-    trunk: BorrowedFd<'_>,
-    buffer: &mut [u8],
-    waiting: &mut VecDeque<u8>,
-) -> Result<(), Fault> {
+fn take_frames(trunk: BorrowedFd<'_>, buffer: &mut [u8], waiting: &mut VecDeque<u8>) -> Result<(), Fault> {
     loop {
         match rustix::io::read(trunk, &mut buffer[LENGTH..]) {
             Ok(length) if waiting.len() < MOST_WAITING => {

@@ -73,7 +73,7 @@ impl Capsule {
             birth.asleep = Some(sleeping.asleep.clone());
         }
         let machine = Machine::make_guest(host, NAME, birth)?;
-        let engine = Engine::inside(machine.link(), &inside, sleeping.map_or(1, |sleeping| sleeping.next));
+        let engine = Engine::inside(machine.link()?, &inside, sleeping.map_or(1, |sleeping| sleeping.next));
         Ok((Capsule { machine, host: host.clone() }, engine))
     }
 
@@ -171,11 +171,7 @@ impl Bed {
         kept.and_then(|kept| resumed.map(|()| kept))
     }
 
-    fn keep_paused(
-        &self,
-        capsule: &Capsule,
-        places: &[MutexGuard<'_, Place>],
-    ) -> Result<Sleeping, Fault> {
+    fn keep_paused(&self, capsule: &Capsule, places: &[MutexGuard<'_, Place>]) -> Result<Sleeping, Fault> {
         let shared = &*self.shared;
         let upper = Upper::make(&capsule.host, definition::capsule_changes(&shared.spec))?;
         let nothing = || Fault::new(FaultKind::State, "keep the memory of what has none");
@@ -260,7 +256,7 @@ impl Bed {
         birth.jail.snapshots = vec![sleeping.upper.number()];
         birth.asleep = Some(sleeping.asleep.clone());
         capsule.machine.make_guest_again(birth, None)?;
-        let engine = Engine::inside(capsule.machine.link(), &inside, sleeping.next);
+        let engine = Engine::inside(capsule.machine.link()?, &inside, sleeping.next);
         for (machine, its) in shared.machines.iter().zip(&sleeping.machines) {
             machine.take_up_again(&engine, its.state)?;
         }

@@ -2,7 +2,7 @@
 
 use super::{ImageRoot, Options};
 use crate::engine::inside::Inside;
-use crate::machine::{Accelerator, Birth, Hardware, System};
+use crate::machine::{Birth, Hardware, System};
 use crate::plan::base_of;
 use crate::spec;
 use rustix::fd::OwnedFd;
@@ -92,11 +92,7 @@ pub(super) fn birth(
 }
 
 /// The machine that holds all others; `inside` hears of those.
-pub(super) fn capsule(
-    spec: &spec::Testbed,
-    jail: &ImageRoot,
-    inside: Arc<Inside>,
-) -> Result<Birth, Fault> {
+pub(super) fn capsule(spec: &spec::Testbed, jail: &ImageRoot, inside: Arc<Inside>) -> Result<Birth, Fault> {
     let none = || Fault::new(FaultKind::State, "make a capsule of a testbed that is none");
     let hardware = Hardware::of_capsule(spec).ok_or_else(none)?;
     let accelerator = jail.accelerator.clone();
@@ -110,7 +106,7 @@ pub(super) fn capsule(
 
 /// How much the upper layer of a capsule's jail may hold: its memory, while that is kept.
 pub(super) fn capsule_changes(spec: &spec::Testbed) -> u64 {
-    spec.capsule().map_or(0, spec::Capsule::memory) + JAIL_FILES
+    Hardware::of_capsule(spec).map_or(0, |hardware| hardware.jail_files())
 }
 
 /// How much the upper layer of a machine may hold, or of its jail: what it may write to its own files, in bytes.
@@ -164,7 +160,6 @@ fn text(path: &Path, machine: &spec::Machine) -> Result<String, Fault> {
 }
 
 fn utf8(path: &Path) -> Result<String, Fault> {
-    let odd =
-        || Fault::new(FaultKind::Invalid, "use a path that is not UTF-8:").at(path.to_string_lossy());
+    let odd = || Fault::new(FaultKind::Invalid, "use a path that is not UTF-8:").at(path.to_string_lossy());
     path.to_str().map(str::to_owned).ok_or_else(odd)
 }

@@ -83,7 +83,9 @@ impl Bed {
             }
         };
         let parent = snapshots.current.replace(name.into());
-        snapshots.by_name.insert(name.into(), Snapshot { parent, made: SystemTime::now(), machines, capsule });
+        snapshots
+            .by_name
+            .insert(name.into(), Snapshot { parent, made: SystemTime::now(), machines, capsule });
         Ok(())
     }
 

@@ -23,7 +23,11 @@ pub(super) fn check_request(rights: &Control, machine: &str, request: &Request) 
             Tool::Read { .. } | Tool::Write { .. } | Tool::Pack { .. } | Tool::Unpack { .. } => &[Copy],
             Tool::Capture { .. } => &[Capture],
             _ if tooling.device.is_some() => return Err(keepers_alone()),
-            Tool::Carry | Tool::Trunk | Tool::SaveMemory { .. } | Tool::LoadMemory { .. } | Tool::CompareMemory { .. } => {
+            Tool::Carry
+            | Tool::Trunk
+            | Tool::SaveMemory { .. }
+            | Tool::LoadMemory { .. }
+            | Tool::CompareMemory { .. } => {
                 return Err(keepers_alone());
             }
             _ => &[Exec],

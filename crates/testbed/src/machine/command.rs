@@ -9,9 +9,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
-use testbed_agent::agent::{
-    ErrorSink, Exit, Note, Program, Reply, Request, Run, Sink, Source, Stdio, Steer,
-};
+use testbed_agent::agent::{ErrorSink, Exit, Note, Program, Reply, Request, Run, Sink, Source, Stdio, Steer};
 use testbed_agent::frame::Kind;
 use testbed_agent::{Doing as _, Fault, FaultKind};
 

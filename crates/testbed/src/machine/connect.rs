@@ -18,7 +18,8 @@ impl Machine {
         let (ours, theirs) = fdpass::stream_pair().doing("make a socket")?;
         let back = theirs.try_clone().doing("copy a descriptor")?;
         let tool = Tool::TcpConnect { to, from: None, wait_ms: wait.as_millis() as u32, read: None };
-        let tooling = Tooling { tool, input: Source::Handed, output: Sink::Handed, deadline_ms: None, device: None };
+        let tooling =
+            Tooling { tool, input: Source::Handed, output: Sink::Handed, deadline_ms: None, device: None };
         self.start_tool(tooling, vec![theirs, back])?.wait_ready(wait)?;
         Ok(ours)
     }

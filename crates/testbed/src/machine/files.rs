@@ -169,7 +169,8 @@ impl Machine {
     /// What the tool says, what cannot be read, or that the machine takes nothing for a minute.
     pub fn stream_in(&self, tool: Tool, from: &mut dyn Read) -> Result<u64, Fault> {
         let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC).doing("make a pipe")?;
-        let tooling = Tooling { tool, input: Source::Handed, output: Sink::Null, deadline_ms: None, device: None };
+        let tooling =
+            Tooling { tool, input: Source::Handed, output: Sink::Null, deadline_ms: None, device: None };
         let (channel, events) = self.core().open(Request::Tool(tooling), vec![theirs])?;
         let copied = Patient::new(ours, STALLED).and_then(|mut pipe| io::copy(from, &mut pipe));
         let report = self.last_report(channel, &events, &copied)?;
@@ -183,7 +184,8 @@ impl Machine {
     /// What the tool says, what cannot be written, or that the machine gives nothing for a minute.
     pub fn stream_out(&self, tool: Tool, to: &mut dyn Write) -> Result<u64, Fault> {
         let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC).doing("make a pipe")?;
-        let tooling = Tooling { tool, input: Source::Null, output: Sink::Handed, deadline_ms: None, device: None };
+        let tooling =
+            Tooling { tool, input: Source::Null, output: Sink::Handed, deadline_ms: None, device: None };
         let (channel, events) = self.core().open(Request::Tool(tooling), vec![theirs])?;
         let copied = Patient::new(ours, STALLED).and_then(|mut pipe| io::copy(&mut pipe, to));
         self.last_report(channel, &events, &copied)?;

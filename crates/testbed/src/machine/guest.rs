@@ -69,6 +69,8 @@ pub(crate) struct Birth {
 pub(crate) struct Asleep {
     /// The first channel to its agent that nothing has run on.
     next_channel: u32,
+    /// Of a capsule: which copy of a copy it would be.
+    generation: Option<u32>,
 }
 
 /// What is there of a machine beside the link to its agent.
@@ -80,6 +82,8 @@ pub(super) struct Guest {
     /// Its agent has come to rest.
     rests: AtomicBool,
     has_agent: bool,
+    /// Of a capsule: how often it has been copied since its template.
+    generation: Option<u32>,
 }
 
 impl Machine {
@@ -134,18 +138,25 @@ impl Guest {
             let what = "take a snapshot of a machine whose agent does not answer";
             return Err(Fault::new(FaultKind::State, what));
         }
-        let saved = self.hypervisor()?.save(&self.jail);
+        let generation = self.generation.map(|generation| generation + 1);
+        let saved = match generation {
+            Some(generation) => self.hypervisor()?.save_copy(&self.jail, generation),
+            None => self.hypervisor()?.save(&self.jail),
+        };
         if saved.is_err() {
             // What there is of it would only take room.
             let _ = self.forget();
         }
         saved?;
-        Ok(Asleep { next_channel: link.next_channel() })
+        Ok(Asleep { next_channel: link.next_channel(), generation })
     }
 
     /// Removes what [`Guest::save`] has put there.
     pub(super) fn forget(&self) -> Result<(), Fault> {
-        Hypervisor::forget(&self.jail)
+        match self.generation {
+            Some(generation) => Hypervisor::forget_copy(&self.jail, generation + 1),
+            None => Hypervisor::forget(&self.jail),
+        }
     }
 
     /// Our agent runs in it.
@@ -184,6 +195,7 @@ pub(super) fn make(
     let Birth { jail, machine, hardware, accelerator, system, links, asleep, inside } = birth;
     let has_changes = upper.is_some() || !jail.snapshots.is_empty();
     let state = match (&asleep, has_changes) {
+        (Some(Asleep { generation: Some(generation), .. }), _) => State::Copy(*generation),
         (Some(_), _) => State::Snapshot,
         (None, true) => State::Restart,
         (None, false) => State::Template,
@@ -209,7 +221,7 @@ pub(super) fn make(
         }
     }
     // A capsule is nobody: those inside are who they are.
-    if has_agent && state != State::Snapshot && !hardware.is_capsule() {
+    if has_agent && asleep.is_none() && !hardware.is_capsule() {
         let identity = (state == State::Template).then(identity::fresh).transpose()?;
         replies.push(ask(Request::Become { machine: Box::new(machine), identity })?);
     }
@@ -219,6 +231,9 @@ pub(super) fn make(
         hypervisor: Arc::default(),
         rests: AtomicBool::default(),
         has_agent,
+        generation: hardware
+            .is_capsule()
+            .then(|| asleep.as_ref().and_then(|asleep| asleep.generation).unwrap_or_default()),
     };
     let (console, hypervisor) = (Arc::clone(&guest.console), Arc::clone(&guest.hypervisor));
     let core = Arc::new(Core {
@@ -270,6 +285,7 @@ fn start(
     jail.wait_started(super::ANSWER)?;
     // A system without an agent starts from its disk.
     let is_restored = system.is_none() || state == State::Snapshot;
+    let memory = state.memory();
     let mut held: Vec<OwnedFd> = accelerator.open()?.into_iter().collect();
     let mut hypervisor = if let Some(system) = system {
         if state == State::Template {
@@ -278,14 +294,14 @@ fn start(
         let command = qemu::system(hardware, accelerator, &system, state == State::Snapshot);
         held.extend(system.into_files());
         // Nothing is said on the link, but it ends with the hypervisor.
-        Hypervisor::start(jail, command, link, held, console)?
+        Hypervisor::start(jail, command, &memory, link, held, console)?
     } else {
         let (port, guests_port) = fdpass::stream_pair().doing("make a socket")?;
         let (input, output) = (Source::Handed, Sink::Handed);
         let tooling = Tooling { tool: Tool::Carry, input, output, deadline_ms: None, device: None };
         jail.core().open(Request::Tool(tooling), vec![port, link])?;
-        let command = qemu::copy(hardware, accelerator);
-        Hypervisor::start(jail, command, guests_port, held, console)?
+        let command = qemu::copy(hardware, accelerator, &memory);
+        Hypervisor::start(jail, command, &memory, guests_port, held, console)?
     };
     for (number, link) in links.into_iter().enumerate() {
         hypervisor.connect(number, link)?;

@@ -588,8 +588,16 @@ impl Core {
         let handler = Box::new(AgentHandler { life: Arc::clone(&life), control: Arc::clone(&control) });
         let (link, _) = engine.agent_link(name, number, handler)?;
         let upper = Upper::of_machine(engine, upper);
-        let core =
-            Core { name: name.into(), number, engine: engine.clone(), link, life, control, upper, guest: None };
+        let core = Core {
+            name: name.into(),
+            number,
+            engine: engine.clone(),
+            link,
+            life,
+            control,
+            upper,
+            guest: None,
+        };
         let core = Arc::new(core);
         if ended.is_none() {
             engine.watch(number, &core)?;

@@ -5,10 +5,10 @@
 //! passes the trunk.
 
 use super::wake::{Bell, until};
+use crate::machine::RunningTool;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use crate::machine::RunningTool;
 use std::fs::File;
 use std::io::{self, Read as _, Write};
 use std::sync::Arc;

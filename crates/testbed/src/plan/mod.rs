@@ -332,7 +332,9 @@ fn copies(
         let missing = match test.on() {
             // A kernel of its own has what its machine needs.
             On::Machine(name)
-                if kernels.get(name.as_str()).is_some_and(|choice| choice.kernel != PlannedKernel::Shared) =>
+                if kernels
+                    .get(name.as_str())
+                    .is_some_and(|choice| choice.kernel != PlannedKernel::Shared) =>
             {
                 Vec::new()
             }

@@ -4,9 +4,9 @@ use super::{SOON, answered, up};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
+use testbed::FaultKind;
 use testbed::bed::{Bed, Ending};
 use testbed::machine::Condition;
-use testbed::FaultKind;
 use testbed_agent::agent::Exit;
 
 /// A number that a program of a machine counts up.
@@ -31,7 +31,10 @@ fn its_machines_are_as_any_others() {
     assert_eq!(left.pid().unwrap_err().kind, FaultKind::Unsupported);
 
     let output = left.shell("echo out; echo err >&2; exit 7").output().unwrap();
-    assert_eq!((output.exit, output.text(), &output.stderr[..]), (Exit::Code(7), "out\n".into(), &b"err\n"[..]));
+    assert_eq!(
+        (output.exit, output.text(), &output.stderr[..]),
+        (Exit::Code(7), "out\n".into(), &b"err\n"[..])
+    );
     let late = left.shell("sleep 100").deadline(Duration::from_millis(300)).output().unwrap();
     assert!(late.timed_out);
     assert_eq!(left.command(["id", "-un"]).user("daemon").output().unwrap().text(), "daemon\n");
@@ -56,8 +59,13 @@ fn its_machines_are_as_any_others() {
     bed.heal("left", None).unwrap();
     assert_eq!(answered(&bed, "left", "10.0.0.2", 56), 3);
 
-    let (mut server, _pipes) = right.shell("exec perl -MIO::Socket::INET -e 'my $s = IO::Socket::INET->new(LocalPort => 80, \
-        Listen => 1) or die; while (my $c = $s->accept) { print $c \"hello \" . <$c> }'").spawn().unwrap();
+    let (mut server, _pipes) = right
+        .shell(
+            "exec perl -MIO::Socket::INET -e 'my $s = IO::Socket::INET->new(LocalPort => 80, \
+        Listen => 1) or die; while (my $c = $s->accept) { print $c \"hello \" . <$c> }'",
+        )
+        .spawn()
+        .unwrap();
     right.wait_for_port(80, SOON).unwrap();
     let mut web = TcpStream::connect(bed.ports()[0].host).unwrap();
     web.write_all(b"you\n").unwrap();

@@ -41,7 +41,8 @@ impl Agent<'_> {
 
     /// What an order has opened, for a tool.
     pub(super) fn device(&mut self, order: u32) -> Result<OwnedFd, Fault> {
-        let missing = || Fault::new(FaultKind::State, "use what an order has opened, where nobody takes orders");
+        let missing =
+            || Fault::new(FaultKind::State, "use what an order has opened, where nobody takes orders");
         self.capsule.as_mut().ok_or_else(missing)?.take_device(order)
     }
 }

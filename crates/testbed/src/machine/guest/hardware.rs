@@ -32,7 +32,8 @@ const JAIL_FILES: u64 = 64 << 20;
 impl Hardware {
     /// The least that a kernel starts on.
     pub(crate) fn least() -> Hardware {
-        Hardware { memory: MEMORY, processors: 1, adapters: 0, disk: LEAST_DISK, modules: Vec::new() }
+        let (processors, adapters, modules, images) = (1, 0, Vec::new(), 0);
+        Hardware { memory: MEMORY, processors, adapters, disk: LEAST_DISK, modules, images }
     }
 
     /// How much the files of a jail may hold, in bytes.

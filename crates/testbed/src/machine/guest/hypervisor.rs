@@ -39,17 +39,36 @@ pub(super) enum State {
     Restart,
     /// Of a machine that was copied, whose files its jail has.
     Snapshot,
+    /// Of a capsule that was copied, all of whose memory its jail has: which copy of a copy it is, from 1 on.
+    Copy(u32),
+}
+
+impl State {
+    /// What a guest that begins so has as its memory.
+    pub(super) fn memory(self) -> String {
+        match self {
+            State::Copy(generation) => memory_in(&generation_in(generation)),
+            State::Template | State::Restart | State::Snapshot => qemu::MEMORY.to_owned(),
+        }
+    }
+}
+
+/// Where a capsule keeps itself, by how often it has been copied before.
+fn generation_in(generation: u32) -> String {
+    format!("{SNAPSHOT}-{generation}")
 }
 
 /// A hypervisor. It ends with its jail.
 pub(super) struct Hypervisor {
     monitor: Monitor,
     running: Running,
+    /// The file that the guest's memory is mapped from.
+    memory: String,
     _reader: Arc<LogReader>,
 }
 
 impl Hypervisor {
-    /// Starts one; its guest waits for its [word](Hypervisor::run). `port` is what the guest's agent is reached by, `held` what
+    /// Starts one; its guest waits for its [word](Hypervisor::run). `memory` is what the command maps as that, `port` what the guest's agent is reached by, `held` what
     /// the command has descriptors of beside that.
     ///
     /// # Errors
@@ -57,6 +76,7 @@ impl Hypervisor {
     pub(super) fn start(
         jail: &Machine,
         command: Vec<String>,
+        memory: &str,
         port: OwnedFd,
         held: Vec<OwnedFd>,
         console: &Console,
@@ -69,7 +89,8 @@ impl Hypervisor {
         let its_console = theirs.try_clone().doing("copy a descriptor")?;
         let held = [port, its_monitor, its_console].into_iter().chain(held).collect();
         let running = jail.command(command).spawn_holding(theirs, held)?;
-        Ok(Hypervisor { monitor: Monitor::open(monitor)?, running, _reader: reader })
+        let monitor = Monitor::open(monitor)?;
+        Ok(Hypervisor { monitor, running, memory: memory.to_owned(), _reader: reader })
     }
 
     /// Connects an adapter's hub with a socket. What a hub has beside the adapter is no part of a saved state.
@@ -88,8 +109,11 @@ impl Hypervisor {
             State::Template => return self.monitor.load_devices(qemu::DEVICES),
             State::Restart => RESTART,
             State::Snapshot => SNAPSHOT,
+            State::Copy(generation) => {
+                return self.monitor.load_devices(&devices_in(&generation_in(generation)));
+            }
         };
-        let (pid, mapped, from) = (self.running.pid()?, qemu::MEMORY.to_owned(), memory_in(folder));
+        let (pid, mapped, from) = (self.running.pid()?, self.memory.clone(), memory_in(folder));
         jail.tool(Tool::LoadMemory { pid, mapped, from }, MEMORY_MOVES)?;
         self.monitor.load_devices(&devices_in(folder))?;
         if state == State::Snapshot { jail.remove(SNAPSHOT) } else { Ok(()) }
@@ -99,13 +123,27 @@ impl Hypervisor {
     pub(super) fn save(&mut self, jail: &Machine) -> Result<(), Fault> {
         jail.make_dir(SNAPSHOT)?;
         self.monitor.save_devices(&devices_in(SNAPSHOT))?;
-        let (pid, mapped, to) = (self.running.pid()?, qemu::MEMORY.to_owned(), memory_in(SNAPSHOT));
-        jail.tool(Tool::SaveMemory { pid, mapped, to }, MEMORY_MOVES).map(drop)
+        let (pid, mapped, to) = (self.running.pid()?, self.memory.clone(), memory_in(SNAPSHOT));
+        jail.tool(Tool::SaveMemory { pid, mapped, to, whole: false }, MEMORY_MOVES).map(drop)
+    }
+
+    /// As [`Hypervisor::save`], for a capsule: with all of its memory, which copies map then.
+    pub(super) fn save_copy(&mut self, jail: &Machine, generation: u32) -> Result<(), Fault> {
+        let folder = generation_in(generation);
+        jail.make_dir(&folder)?;
+        self.monitor.save_devices(&devices_in(&folder))?;
+        let (pid, mapped, to) = (self.running.pid()?, self.memory.clone(), memory_in(&folder));
+        jail.tool(Tool::SaveMemory { pid, mapped, to, whole: true }, MEMORY_MOVES).map(drop)
     }
 
     /// Removes what [`Hypervisor::save`] has put there.
     pub(super) fn forget(jail: &Machine) -> Result<(), Fault> {
         jail.remove(SNAPSHOT)
+    }
+
+    /// Removes what [`Hypervisor::save_copy`] has put there.
+    pub(super) fn forget_copy(jail: &Machine, generation: u32) -> Result<(), Fault> {
+        jail.remove(&generation_in(generation))
     }
 
     /// Keeps the state that the guest of a template starts again in. The guest must stand still.

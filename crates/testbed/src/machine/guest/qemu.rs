@@ -53,14 +53,15 @@ pub(super) fn boot(hardware: &Hardware, accelerator: &Accelerator, agent: &str) 
         ["/bin/sh", "-c", FIRST_START, "sh", INITIAL_MODULES, agent, TEMPLATE, CHANGES, &size, ROOT, MODULES];
     let kernel = ["-kernel", KERNEL, "-initrd", "/tmp/initramfs", "-append", PARAMETERS];
     let mut words: Vec<String> = first.map(str::to_owned).into();
-    words.extend(machine(hardware, accelerator, "share=on"));
+    words.extend(machine(hardware, accelerator, &format!("{MEMORY},share=on")));
     words.extend(kernel.map(str::to_owned));
     words
 }
 
-/// As [`boot`], for a copy of the template: it waits to be told which state its devices have.
-pub(super) fn copy(hardware: &Hardware, accelerator: &Accelerator) -> Vec<String> {
-    let mut words = machine(hardware, accelerator, "share=off,readonly=on,rom=off");
+/// As [`boot`], for a copy of the template, or of whatever else has this memory: it waits to be told which state its devices
+/// have.
+pub(super) fn copy(hardware: &Hardware, accelerator: &Accelerator, memory: &str) -> Vec<String> {
+    let mut words = machine(hardware, accelerator, &format!("{memory},{PRIVATE}"));
     words.extend(WAITS.map(str::to_owned));
     words
 }
@@ -73,7 +74,7 @@ pub(super) fn system(
     system: &System,
     waits: bool,
 ) -> Vec<String> {
-    let mut words = common(hardware, "graphics=off", "share=off,readonly=on,rom=off");
+    let mut words = common(hardware, "graphics=off", &format!("{MEMORY},{PRIVATE}"));
     let mut next = FIRST_OTHER_FD;
     let mut handed = |words: &mut Vec<String>| {
         words.extend(["-add-fd".to_owned(), format!("fd={next},set={next}")]);
@@ -127,8 +128,8 @@ pub(super) fn system(
 const WAITS: [&str; 4] = ["-incoming", "defer", "-global", "migration.send-configuration=off"];
 
 /// The machine, the same for a template and for its copies.
-fn machine(hardware: &Hardware, accelerator: &Accelerator, sharing: &str) -> Vec<String> {
-    let mut words = common(hardware, "graphics=on", sharing);
+fn machine(hardware: &Hardware, accelerator: &Accelerator, memory: &str) -> Vec<String> {
+    let mut words = common(hardware, "graphics=on", memory);
     if *accelerator != Accelerator::Emulation {
         words.extend(["-add-fd".to_owned(), format!("fd={FIRST_OTHER_FD},set={FIRST_OTHER_FD}")]);
     }
@@ -157,12 +158,15 @@ fn machine(hardware: &Hardware, accelerator: &Accelerator, sharing: &str) -> Vec
     words
 }
 
-/// What every machine has.
-fn common(hardware: &Hardware, graphics: &str, sharing: &str) -> Vec<String> {
+/// What is written to a file that is mapped so is the guest's alone.
+const PRIVATE: &str = "share=off,readonly=on,rom=off";
+
+/// What every machine has; `memory` is the file that it maps, and how.
+fn common(hardware: &Hardware, graphics: &str, memory: &str) -> Vec<String> {
     let size = format!("{}M", hardware.memory >> 20);
     let processors = hardware.processors.to_string();
     let machine = format!("q35,memory-backend=ram,suppress-vmdesc=on,{graphics}");
-    let memory = format!("memory-backend-file,id=ram,size={size},mem-path={MEMORY},{sharing}");
+    let memory = format!("memory-backend-file,id=ram,size={size},mem-path={memory}");
     let (agent, monitor) =
         (format!("socket,id=agent,fd={AGENT_FD}"), format!("socket,id=monitor,fd={MONITOR_FD}"));
     let console = format!("socket,id=console,fd={CONSOLE_FD}");

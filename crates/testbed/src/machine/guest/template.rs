@@ -20,7 +20,8 @@ const AGENT_ARCHIVE: &str = "/tmp/agent.cpio";
 
 /// What is in a template, beside the layers that its jail stands on, as text that changes when it does.
 pub(crate) fn recipe(hardware: &Hardware, accelerator: &Accelerator) -> String {
-    let (boot, copy) = (qemu::boot(hardware, accelerator, AGENT_ARCHIVE), qemu::copy(hardware, accelerator));
+    let (boot, copy) =
+        (qemu::boot(hardware, accelerator, AGENT_ARCHIVE), qemu::copy(hardware, accelerator, qemu::MEMORY));
     let words = [boot, copy, hardware.modules.clone(), vec![accelerator.only_for()]].concat();
     words.join("\n")
 }
@@ -40,7 +41,7 @@ pub(crate) fn make_template(
     let console = Console::default();
     let command = qemu::boot(hardware, accelerator, AGENT_ARCHIVE);
     let held = accelerator.open()?.into_iter().collect();
-    let hypervisor = Hypervisor::start(jail, command, port, held, &console)
+    let hypervisor = Hypervisor::start(jail, command, qemu::MEMORY, port, held, &console)
         .map_err(|fault| super::with_console(fault, &console))?;
     let link = Arc::new(Link::new("template", ours, 1, Box::new(Greeted)).doing("reach the template")?);
     poller::watch(&link).doing("watch the template")?;

@@ -1,7 +1,7 @@
+use super::Checker;
 use super::images::Images;
 use super::machines::MachineDraft;
 use super::section::Section;
-use super::Checker;
 use crate::spec::model::Capsule;
 use crate::spec::print_size;
 use crate::spec::problem::{Place, Problem, ProblemKind};
@@ -40,11 +40,17 @@ impl Checker<'_> {
 
     fn fits_capsule(&mut self, draft: &MachineDraft<'_>, asked: &Place, images: &Images<'_>) {
         let misfit = |place: &Place, message: &str, help: &str| {
-            Problem::error(ProblemKind::Misfit, place, message).also(asked, "the testbed is a capsule").help(help)
+            Problem::error(ProblemKind::Misfit, place, message)
+                .also(asked, "the testbed is a capsule")
+                .help(help)
         };
         if let Some(("own", place)) = draft.section.text("kernel") {
             let help = "leave it away: all machines of a capsule have its kernel";
             self.report(misfit(place, "a machine in a capsule has no kernel of its own", help));
+        }
+        if let Some(flag) = draft.section.get("agent").filter(|_| !draft.machine.has_agent()) {
+            let help = "leave it away: all that a capsule holds is reached by agents";
+            self.report(misfit(&flag.place, "a machine in a capsule has an agent", help));
         }
         if let Some(mount) = draft.section.entries("mounts").first() {
             let help = "copy by `files` what it mounts";
