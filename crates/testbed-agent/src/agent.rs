@@ -91,6 +91,12 @@ pub enum Request {
         /// How many images.
         images: u32,
     },
+    /// Has this program go on as process 1, with the agent as its child. Only for agents behind a port that are in their
+    /// root, once. Replies [`Reply::Done`].
+    HandOver {
+        /// Its file.
+        program: String,
+    },
     /// Makes the machine the one that it is to be, before its first program and in its root. Only for agents behind a port;
     /// others were born as who they are. Replies [`Reply::Done`].
     Become {

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     if Path::new(&name) == Path::new("/init") {
         init::live_as_guest();
     }
-    if Path::new(&name) == Path::new(init::OWN_PROGRAM) {
+    if name.to_str().is_some_and(init::is_own_program) {
         let loaded = init::load_for_kernel(&arguments.collect::<Vec<OsString>>());
         return loaded.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
     }

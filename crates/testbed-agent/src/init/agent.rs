@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
+use std::rc::Rc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use testbed_agent::agent::{Exit, Note, Open, Reply, Report, Request, Steer, Wake};
@@ -114,6 +115,8 @@ struct Agent<'a> {
     machine: Cow<'a, Machine>,
     token: SingleThreaded,
     poll: OwnedFd,
+    /// Tells of the end of its children.
+    children: Rc<OwnedFd>,
     line: Line,
     decoder: Decoder,
     buffer: MutexGuard<'static, [u8; MAX_DATA]>,
@@ -135,15 +138,10 @@ struct Agent<'a> {
 
 /// Serves the keeper until it is gone or breaks the protocol. The caller then ends the machine by ending process 1.
 pub(super) fn serve(line: Line, machine: Cow<'_, Machine>, token: SingleThreaded) -> io::Result<()> {
-    let (mut agent, children) = prepare(line, machine, token)?;
-    agent.live(&children)
+    prepare(line, machine, token)?.live()
 }
 
-fn prepare<'a>(
-    line: Line,
-    machine: Cow<'a, Machine>,
-    token: SingleThreaded,
-) -> io::Result<(Agent<'a>, OwnedFd)> {
+fn prepare<'a>(line: Line, machine: Cow<'a, Machine>, token: SingleThreaded) -> io::Result<Agent<'a>> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let null = rustix::fs::open(c"/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty())?;
     rustix::stdio::dup2_stdin(&null)?;
@@ -163,6 +161,7 @@ fn prepare<'a>(
         machine,
         token,
         poll,
+        children: Rc::new(children),
         line,
         decoder: Decoder::new(),
         buffer: BUFFER.lock().unwrap_or_else(PoisonError::into_inner),
@@ -179,11 +178,11 @@ fn prepare<'a>(
     };
     agent.send(0, Kind::Hello, &Hello::ours());
     agent.flush()?;
-    Ok((agent, children))
+    Ok(agent)
 }
 
 impl Agent<'_> {
-    fn live(&mut self, children: &OwnedFd) -> io::Result<()> {
+    fn live(&mut self) -> io::Result<()> {
         let mut events = Vec::with_capacity(32);
         loop {
             events.clear();
@@ -206,7 +205,7 @@ impl Agent<'_> {
                             self.read_socket()?;
                         }
                     }
-                    Part::Children => self.reap(children)?,
+                    Part::Children => self.reap(&Rc::clone(&self.children))?,
                     Part::Input(channel) => self.feed(channel),
                     Part::Output(channel) => self.pump(channel, Stream::Output),
                     Part::Error(channel) => self.pump(channel, Stream::Error),
@@ -384,6 +383,7 @@ impl Agent<'_> {
             Request::Put { path, mode, content } => files::put(&path, mode, &content)?,
             Request::EnterRoot => self.enter_root()?,
             Request::Enclose { images } => self.enclose(images)?,
+            Request::HandOver { program } => self.hand_over(&program)?,
             Request::Become { machine, identity } => self.become_machine(*machine, identity.as_ref())?,
             Request::Load { modules } => self.load(&modules)?,
             Request::Rest => {

@@ -4,7 +4,7 @@
 //! Frames go through whole, with their numbers: the keeper's channels keep theirs, those that programs of machines open
 //! get others, since all machines count alike. No descriptor leaves: what the launcher opens waits here for a tool.
 
-use super::guest::OWN_PROGRAM;
+use super::guest::own_program;
 use rustix::event::epoll;
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::io::Errno;
@@ -79,7 +79,7 @@ impl Capsule {
         let (ours, theirs) = fdpass::stream_pair().doing("make a socket")?;
         let null = rustix::fs::open(c"/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty());
         let null = null.doing("open /dev/null")?;
-        let program = std::ffi::CString::new(OWN_PROGRAM).unwrap_or_default();
+        let program = std::ffi::CString::new(own_program()).unwrap_or_default();
         let launch = Launch {
             files: &[program],
             arguments: &[c"testbed-agent".into(), c"launcher".into()],

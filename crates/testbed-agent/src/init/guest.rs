@@ -8,22 +8,41 @@
 use super::line::Line;
 use super::run::CLIENT_FOLDER;
 use super::{agent, modules};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
+use rustix::net::netlink::{KOBJECT_UEVENT, SocketAddrNetlink};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::system::RebootCommand;
 use std::borrow::Cow;
+use std::ffi::{CStr, CString};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use testbed_agent::capsule::IMAGES;
 use testbed_agent::guest::{CHANGES_DISK, MODULES_DISK, PORT, ROOT_DISK, image_disk};
 use testbed_agent::launch::{Machine, Root, Upper};
 use testbed_agent::{Doing as _, Fault, FaultKind};
-use testbed_sys::process::SingleThreaded;
+use testbed_sys::process::{self, SingleThreaded};
 
 /// This program, by whatever name it may be started: its file is in the initial root, which nobody can reach any more.
-pub(crate) const OWN_PROGRAM: &str = "/proc/1/exe";
+pub(super) fn own_program() -> String {
+    format!("/proc/{}/exe", std::process::id())
+}
+
+/// Whether that is how this program was started.
+pub(crate) fn is_own_program(name: &str) -> bool {
+    let number = name.strip_prefix("/proc/").and_then(|name| name.strip_suffix("/exe"));
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// The number of a machine.
+const MACHINE_ID: &str = "/etc/machine-id";
+/// How long after its driver the port may come.
+const PORT_COMES: Duration = Duration::from_secs(20);
 
 const QUIET: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
 const NO_PROGRAMS: MountFlags = QUIET.union(MountFlags::NOEXEC);
@@ -76,10 +95,11 @@ fn serve() -> Result<(), Fault> {
         make_folder(path, 0o755)?;
         mount(kind, path, kind, flags, "")?;
     }
+    let events = device_events()?;
     modules::load_initial()?;
     make_folder("/disk", 0o755)?;
     mount(&find_disk(ROOT_DISK)?, "/disk", "erofs", MountFlags::RDONLY, "")?;
-    let port = open_port()?;
+    let port = open_port(&events)?;
     let token = SingleThreaded::prove().doing("count threads")?;
     agent::serve(Line::Port(port), Cow::Owned(unnamed()), token).doing("serve the keeper")
 }
@@ -113,6 +133,36 @@ pub(super) fn enter_root() -> Result<(), Fault> {
     }
     modules::mount_disk(&find_disk(MODULES_DISK)?)?;
     modules::serve_kernel()
+}
+
+/// The program that is to be process 1, and what it needs to find a machine as it left it: a number of its own, without
+/// which it would take this for the first start of a new installation (machine-id(5)).
+pub(super) fn find_init(program: &str) -> Result<CString, Fault> {
+    let file =
+        CString::new(program).map_err(|_| Fault::new(FaultKind::Invalid, "run what has a NUL byte"))?;
+    if rustix::fs::access(&*file, rustix::fs::Access::EXEC_OK).is_err() {
+        let fault = Fault::new(FaultKind::NotFound, "find the program that is to be process 1").at(program);
+        return Err(fault.hint("the image needs a package for it: systemd-sysv, and dbus"));
+    }
+    let has_number = fs::read_to_string(MACHINE_ID).is_ok_and(|number| number.trim_end().len() == 32);
+    if !has_number {
+        let number = fs::read_to_string("/proc/sys/kernel/random/uuid").doing("make a number")?;
+        fs::write(MACHINE_ID, number.replace('-', "")).doing_to("write", MACHINE_ID)?;
+    }
+    Ok(file)
+}
+
+/// Becomes the program that is process 1 from now on.
+pub(super) fn become_init(file: &CStr) -> ! {
+    process::reset_signals();
+    if let Ok(console) = rustix::fs::open("/dev/console", OFlags::RDWR | OFlags::NOCTTY, Mode::empty()) {
+        let _ = rustix::stdio::dup2_stdin(&console)
+            .and_then(|()| rustix::stdio::dup2_stdout(&console))
+            .and_then(|()| rustix::stdio::dup2_stderr(&console));
+    }
+    let error = process::execute(file, &[file]);
+    let _ = fs::write("/dev/console", format!("testbed: start {}: {error}\n", file.to_string_lossy()));
+    process::exit_now(1)
 }
 
 /// Goes from the initial root to the one at `/root`, which gets what is mounted already.
@@ -194,18 +244,41 @@ pub(super) fn place_client() -> Result<(), Fault> {
     let folder = Path::new("/").join(CLIENT_FOLDER);
     fs::create_dir_all(&folder).doing_to("make the folder", folder.to_string_lossy())?;
     let command = folder.join("testbed");
-    rustix::fs::symlinkat(OWN_PROGRAM, CWD, &command).doing_to("make the link", command.to_string_lossy())
+    rustix::fs::symlinkat(own_program(), CWD, &command).doing_to("make the link", command.to_string_lossy())
+}
+
+/// A socket that becomes readable when a device comes or changes (`lib/kobject_uevent.c`).
+fn device_events() -> Result<OwnedFd, Fault> {
+    let doing = "hear of devices";
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let kind = (AddressFamily::NETLINK, SocketType::DGRAM);
+    let socket = rustix::net::socket_with(kind.0, kind.1, flags, Some(KOBJECT_UEVENT)).doing(doing)?;
+    rustix::net::bind(&socket, &SocketAddrNetlink::new(0, 1)).doing(doing)?;
+    Ok(socket)
 }
 
 /// Finds the port that leads to the keeper by its name (`Documentation/ABI/testing/sysfs-class-virtio…`).
-fn open_port() -> Result<rustix::fd::OwnedFd, Fault> {
-    let ports = fs::read_dir("/sys/class/virtio-ports").doing("look for the port")?;
+/// It may come some time after its driver: the hypervisor is asked for it.
+fn open_port(events: &OwnedFd) -> Result<OwnedFd, Fault> {
     let is_ours = |entry: &fs::DirEntry| {
         fs::read_to_string(entry.path().join("name")).is_ok_and(|name| name.trim_end() == PORT)
     };
-    let port = ports.filter_map(io::Result::ok).find(is_ours);
-    let missing = || Fault::new(FaultKind::State, format!("find the port `{PORT}`"));
-    let path = PathBuf::from("/dev").join(port.ok_or_else(missing)?.file_name());
+    let end = Instant::now() + PORT_COMES;
+    let path = loop {
+        // Without its driver there is no such folder.
+        let mut ports = fs::read_dir("/sys/class/virtio-ports").into_iter().flatten();
+        if let Some(port) = ports.find_map(|entry| entry.ok().filter(is_ours)) {
+            break PathBuf::from("/dev").join(port.file_name());
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        let wait = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+        let ready = rustix::event::poll(&mut [PollFd::new(events, PollFlags::IN)], Some(&wait));
+        if ready.doing("wait for the port")? == 0 {
+            return Err(Fault::new(FaultKind::State, format!("find the port `{PORT}`")));
+        }
+        // What it says does not matter, nor that some of it was lost.
+        let _ = rustix::io::read(events, &mut [0; 4096]);
+    };
     rustix::fs::open(&path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).doing("open the port")
 }
 

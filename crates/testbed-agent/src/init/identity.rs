@@ -9,11 +9,14 @@ use testbed_agent::{Doing as _, Fault};
 
 /// Where a machine's number may be, and that of D-Bus, which is another name for it where it is a link.
 const MACHINE_IDS: [&str; 2] = ["etc/machine-id", "var/lib/dbus/machine-id"];
+/// Where systemd-journald(8) keeps journals.
+const JOURNALS: [&str; 2] = ["run/log/journal", "var/log/journal"];
 /// Where sshd looks for its keys (sshd_config(5), `HostKey`).
 const SSH: &str = "etc/ssh";
 
 /// Puts an identity into the files of a root.
 pub(super) fn put(identity: &Identity, root: &Path) -> Result<(), Fault> {
+    keep_journals(identity, root)?;
     for path in MACHINE_IDS {
         let path = root.join(path);
         if path.symlink_metadata().is_ok_and(|about| about.is_file()) {
@@ -40,6 +43,19 @@ pub(super) fn put(identity: &Identity, root: &Path) -> Result<(), Fault> {
         let (private, public) = &identity.host_key;
         write(&folder.join("ssh_host_ed25519_key"), 0o600, private)?;
         write(&folder.join("ssh_host_ed25519_key.pub"), 0o644, public)?;
+    }
+    Ok(())
+}
+
+/// Journals of systemd lie in folders named by the machine's number, and whoever reads them looks there.
+fn keep_journals(identity: &Identity, root: &Path) -> Result<(), Fault> {
+    let Ok(before) = fs::read_to_string(root.join(MACHINE_IDS[0])) else { return Ok(()) };
+    let before = before.trim_end();
+    for folder in JOURNALS.map(|folder| root.join(folder)) {
+        if before.len() == identity.machine_id.len() && folder.join(before).is_dir() {
+            let renamed = fs::rename(folder.join(before), folder.join(&identity.machine_id));
+            renamed.doing_to("rename", folder.to_string_lossy())?;
+        }
     }
     Ok(())
 }
@@ -74,6 +90,13 @@ mod tests {
         fs::write(root.join("etc/machine-id"), "of the image").unwrap();
         put(&identity(), &root).unwrap();
         assert_eq!(fs::read_to_string(root.join("etc/machine-id")).unwrap(), "0".repeat(32) + "\n");
+        // The last number was that of the journal too.
+        let journal = root.join(JOURNALS[0]);
+        fs::create_dir_all(journal.join("0".repeat(32))).unwrap();
+        let other = Identity { machine_id: "1".repeat(32), ..identity() };
+        put(&other, &root).unwrap();
+        assert!(journal.join("1".repeat(32)).is_dir() && !journal.join("0".repeat(32)).exists());
+
         let mut names: Vec<_> = root.join(SSH).read_dir().unwrap().map(|e| e.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, ["ssh_host_ed25519_key", "ssh_host_ed25519_key.pub", "sshd_config"]);

@@ -19,7 +19,7 @@ mod root;
 mod run;
 
 pub(crate) use control::SOCKET as CONTROL_SOCKET;
-pub(crate) use guest::{OWN_PROGRAM, live as live_as_guest};
+pub(crate) use guest::{is_own_program, live as live_as_guest};
 pub(crate) use modules::load_for_kernel;
 pub(crate) use network::interface_up;
 

@@ -2,7 +2,7 @@
 //!
 //! The lists beside the modules are depmod(8)'s: modules.dep(5), and `modules.alias` in the words of modprobe.d(5).
 
-use super::guest::{OWN_PROGRAM, mount};
+use super::guest::{is_own_program, mount, own_program};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
@@ -36,10 +36,11 @@ pub(super) fn mount_disk(disk: &str) -> Result<(), Fault> {
 /// Has the kernel ask this program for modules, unless the image has one for it.
 pub(super) fn serve_kernel() -> Result<(), Fault> {
     let loader = fs::read_to_string(LOADER).doing_to("read", LOADER)?;
-    if fs::exists(loader.trim_end()).unwrap_or(false) {
+    let loader = loader.trim_end();
+    if !is_own_program(loader) && fs::exists(loader).unwrap_or(false) {
         return Ok(());
     }
-    fs::write(LOADER, OWN_PROGRAM).doing_to("write", LOADER)
+    fs::write(LOADER, own_program()).doing_to("write", LOADER)
 }
 
 /// What the kernel calls to have something loaded: `-q -- NAME`, where the name is a module's or an alias.

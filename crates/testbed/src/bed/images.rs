@@ -158,7 +158,7 @@ pub struct Prepared {
     testbed: Arc<spec::Testbed>,
     roots: HashMap<String, ImageRoot>,
     /// Those of machines with kernels of their own, by image and what such machines start from.
-    jails: HashMap<(String, Hardware), ImageRoot>,
+    jails: HashMap<JailOf, ImageRoot>,
     /// The jail of the capsule, if the testbed is one: `roots` are in it then.
     capsule: Option<ImageRoot>,
 }
@@ -212,7 +212,10 @@ impl Prepared {
     }
 }
 
-fn jail_of(machine: &spec::Machine) -> (String, Hardware) {
+/// What machines whose jails are alike have in common: image, and what they start from.
+type JailOf = (String, Hardware);
+
+fn jail_of(machine: &spec::Machine) -> JailOf {
     (machine.image().to_owned(), Hardware::of(machine))
 }
 

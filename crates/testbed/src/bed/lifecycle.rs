@@ -129,6 +129,8 @@ impl Bed {
 
     pub(super) fn end(&self, machine: &Machine, ending: Ending) -> Result<(), Fault> {
         let stop = self.shared.spec.deadlines().stop();
+        let spec = self.shared.spec.machine(machine.name());
+        let boots = spec.is_some_and(|spec| spec.init() == spec::Init::Systemd);
         match machine.condition() {
             Condition::Stopped => {
                 return Err(
@@ -143,6 +145,14 @@ impl Bed {
                 if machine.condition() == Condition::Stopped {
                     return Ok(());
                 }
+            }
+            Condition::Created | Condition::Running if ending == Ending::Soft && boots => {
+                // What does not end in time is ended by force.
+                let _ = machine.switch_off(stop);
+                if machine.condition() == Condition::Stopped {
+                    return Ok(());
+                }
+                let _ = machine.sync(stop);
             }
             Condition::Created | Condition::Running if ending == Ending::Soft => {
                 // Whatever keeps it from ending by itself is ended by force.

@@ -19,6 +19,9 @@ const LOG_TAIL: usize = 4096;
 /// How long a kernel may take to start at least, emulated, beside others.
 const BOOT: Duration = Duration::from_secs(60);
 
+/// How long a whole system may take to boot, emulated, beside others.
+const SYSTEM_BOOT: Duration = Duration::from_secs(180);
+
 /// Which machines are ready, or why one cannot be.
 #[derive(Default)]
 struct Progress {
@@ -100,6 +103,9 @@ fn make_ready(
     machine.wait_started(start_deadline(shared, spec))?;
     if shared.goes_on(spec.name()) {
         return Ok(());
+    }
+    if spec.init() == spec::Init::Systemd {
+        machine.wait_booted(SYSTEM_BOOT)?;
     }
     if files == Files::Put {
         if spec.kernel() == spec::Kernel::Own && spec.has_agent() {

@@ -34,6 +34,7 @@ pub(super) fn check_request(rights: &Control, machine: &str, request: &Request) 
         },
         Request::EnterRoot
         | Request::Enclose { .. }
+        | Request::HandOver { .. }
         | Request::Become { .. }
         | Request::Load { .. }
         | Request::Rest
@@ -67,6 +68,7 @@ pub(super) fn is_about_files(request: &Request) -> bool {
         | Request::Kill { .. }
         | Request::EnterRoot
         | Request::Enclose { .. }
+        | Request::HandOver { .. }
         | Request::Become { .. }
         | Request::Load { .. }
         | Request::Rest

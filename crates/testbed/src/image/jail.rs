@@ -2,6 +2,7 @@
 //! that once the kernel has started.
 
 use super::build::{Builder, Job};
+use super::files;
 use super::key::Inputs;
 use super::layering::Layering;
 use super::resolve::{Options, Progress, Resolved, inherit_root, words};
@@ -9,11 +10,12 @@ use super::store::{Collect, Store};
 use crate::engine::AGENT;
 use crate::host::{Choice, KVM, choose_accelerator, known_accelerator};
 use crate::machine::{Accelerator, Hardware, image_root, recipe};
-use crate::spec::{self, FixedFiles, Testbed};
+use crate::spec::{self, FileEntry, FixedFiles, GuestKernel, Testbed};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use testbed_agent::agent::Exit;
+use testbed_agent::layers::Work;
 use testbed_agent::{Fault, FaultKind};
 
 /// The image of the hypervisor and the kernel.
@@ -27,6 +29,8 @@ const STALE: Duration = Duration::from_secs(24 * 60 * 60);
 const MEMORY: &str = "host.json";
 /// How long a guest may take to start on processors of the host's own.
 const PROBE: Duration = Duration::from_secs(5);
+/// What takes another kernel; a part of keys.
+const GUEST_KERNEL: &str = include_str!("guest_kernel.sh");
 /// What makes a disk; a part of keys.
 const DISK: &str = include_str!("disk.sh");
 
@@ -40,6 +44,63 @@ pub(crate) struct OwnKernels {
     pub(crate) hypervisor: String,
     /// What guests run on, if that was found out.
     pub(crate) choice: Option<Choice>,
+}
+
+/// Puts the kernel that a machine is to have on a jail that has ours.
+fn guest_kernel(
+    layering: &mut Layering<'_, '_>,
+    kernel: &GuestKernel,
+    root: &Resolved,
+    jail: &mut Resolved,
+    builder: &dyn Builder,
+    options: &Options,
+) -> Result<(), Fault> {
+    let mut inputs = Inputs::of("kernel", jail.guard.top().map(|meta| &meta.key));
+    inputs.add(GUEST_KERNEL);
+    let paths = root.guard.paths();
+    let (from, what, input) = match kernel {
+        GuestKernel::Ours => return Ok(()),
+        GuestKernel::OfImage => {
+            root.guard.keys().iter().for_each(|key| {
+                inputs.add(key.as_str());
+            });
+            ("image", format!("take the kernel of {}", layering.image), Some(&*paths))
+        }
+        GuestKernel::File { path, modules } => {
+            let entry = |target: &str, source: &Path| FileEntry::of_source(target, source);
+            let modules = modules.iter().map(|modules| entry("/usr/lib/testbed/given/modules", modules));
+            let entries: Vec<FileEntry> =
+                std::iter::once(entry("/usr/lib/testbed/given/kernel", path)).chain(modules).collect();
+            let mut given = Inputs::of("given kernel", jail.guard.top().map(|meta| &meta.key));
+            files::add_inputs(&mut given, &entries)?;
+            files::add_inputs(&mut inputs, &entries)?;
+            let hands = layering.store.hands();
+            let step = format!("copy {}", path.display());
+            layering.layer(given.key(), &step, jail, &mut |folder, below, _| {
+                let target = hands.target(folder.join("upper"), below.guard.paths());
+                for put in files::puts(&entries, &folder.join("work"))? {
+                    hands.work(Work::Put(target.clone(), vec![put]), Vec::new())?;
+                }
+                Ok(())
+            })?;
+            ("file", format!("take the kernel {}", path.display()), None)
+        }
+    };
+    let program = words(&["/bin/sh", "-c", GUEST_KERNEL, "sh", from]);
+    layering.layer(inputs.key(), &what, jail, &mut |folder, below, report| {
+        inherit_root(&folder.join("upper"), below)?;
+        let job = Job {
+            layers: &below.guard.paths(),
+            host: false,
+            folder,
+            program: &program,
+            input,
+            env: &[],
+            network: None,
+            deadline: options.deadline(),
+        };
+        report.run(builder, &job, &what)
+    })
 }
 
 /// Builds nothing.
@@ -144,7 +205,6 @@ impl Store {
             roots.push(root);
         }
         let mut jail = self.resolve(&own_image()?, IMAGE, builder, options, progress)?;
-        let accelerator = self.accelerator(&jail, builder, options).accelerator;
         let mut layering = Layering {
             store: self,
             image: images.first().copied().unwrap_or_default(),
@@ -152,6 +212,10 @@ impl Store {
             ids: builder.ids().unwrap_or_else(|| self.hands().ids()),
             progress,
         };
+        if let Some(root) = roots.first() {
+            guest_kernel(&mut layering, &hardware.kernel, root, &mut jail, builder, options)?;
+        }
+        let accelerator = self.accelerator(&jail, builder, options).accelerator;
         for ((image, root), number) in images.iter().zip(&roots).zip(0..) {
             let path = image_root(number);
             let mut inputs = Inputs::of("disk", jail.guard.top().map(|meta| &meta.key));

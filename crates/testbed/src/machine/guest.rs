@@ -216,6 +216,9 @@ pub(super) fn make(
     let has_agent = system.is_none();
     if has_agent && state == State::Restart {
         replies.push(ask(Request::EnterRoot)?);
+        if let Some(program) = hardware.init.program() {
+            replies.push(ask(Request::HandOver { program: program.to_owned() })?);
+        }
         if !hardware.modules.is_empty() {
             replies.push(ask(Request::Load { modules: hardware.modules.clone() })?);
         }

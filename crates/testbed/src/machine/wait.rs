@@ -1,9 +1,10 @@
 //! Sentences: what a test says to a machine.
 
 use super::{ANSWER, Machine, Output};
+use crate::engine::link::lock;
 use std::fmt;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use testbed_agent::agent::{Condition, Family, Program, Report, Tool};
 use testbed_agent::{Fault, FaultKind};
 
@@ -56,7 +57,39 @@ impl fmt::Display for Unmet {
 
 impl std::error::Error for Unmet {}
 
+/// What is there once systemd takes orders, and what ends once it has started all that it starts (systemctl(1)).
+pub(super) const BOOTS: &str = "/run/systemd/private";
+pub(super) const BOOTED: &str = "systemctl is-system-running --wait";
+
 impl Machine {
+    /// Waits until systemd, which is its process 1, has started all that it starts.
+    ///
+    /// # Errors
+    /// [`FaultKind::Timeout`] when that takes longer than `deadline`.
+    pub(crate) fn wait_booted(&self, deadline: Duration) -> Result<(), Fault> {
+        self.tool(Tool::Wait(Condition::File { path: BOOTS.into() }), deadline)?;
+        let ended = self.shell(BOOTED).deadline(deadline).output()?;
+        if ended.timed_out {
+            let what = format!("boot within {} s", deadline.as_secs_f32());
+            return Err(self
+                .fault(FaultKind::Timeout, what)
+                .hint("`systemctl list-jobs` in it says what is waited for"));
+        }
+        Ok(())
+    }
+
+    /// Has systemd, which is its process 1, end all and switch it off.
+    ///
+    /// # Errors
+    /// When it goes on past the deadline.
+    pub(crate) fn switch_off(&self, deadline: Duration) -> Result<(), Fault> {
+        // That its kernel ends is what is wanted.
+        lock(&self.core().life.state).killed = true;
+        let end = Instant::now() + deadline;
+        self.shell("systemctl poweroff --no-block").deadline(deadline).status()?;
+        self.wait_ended(end.saturating_duration_since(Instant::now())).map(drop)
+    }
+
     /// Runs shell text that must end with status 0; gives its standard output.
     ///
     /// # Errors

@@ -2,11 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, also in what tests share")]
 
 mod accelerators;
+mod booted;
 mod capsule;
 mod clones;
 mod console;
 mod hostile;
 mod modules;
+mod releases;
 mod states;
 mod systems;
 

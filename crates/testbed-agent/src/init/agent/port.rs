@@ -12,10 +12,12 @@ use rustix::time::ClockId;
 use std::borrow::Cow;
 use std::io;
 use std::path::Path;
+use std::rc::Rc;
 use testbed_agent::agent::{Identity, Note, Reply, Wake};
 use testbed_agent::frame::{Frame, Kind, Stream, WINDOW};
 use testbed_agent::launch::Machine;
 use testbed_agent::{Doing as _, Fault, FaultKind};
+use testbed_sys::process::{self, Cloned, Namespaces};
 use testbed_sys::random;
 
 /// Nanoseconds.
@@ -89,6 +91,27 @@ impl Agent<'_> {
         }
         guest::enter_root()?;
         self.is_in_root = true;
+        Ok(Reply::Done)
+    }
+
+    /// Has another program go on as process 1, and goes on as its child.
+    pub(super) fn hand_over(&mut self, program: &str) -> Result<Reply, Fault> {
+        if matches!(self.line, Line::Socket(_)) || !self.is_in_root || std::process::id() != 1 {
+            return Err(Fault::new(FaultKind::State, "hand process 1 over"));
+        }
+        let file = guest::find_init(program)?;
+        if let Cloned::Parent { .. } =
+            process::clone(self.token, Namespaces::NONE, None).doing("hand process 1 over")?
+        {
+            guest::become_init(&file);
+        }
+        rustix::process::setsid().doing("leave the session")?;
+        // The signals that it told of are those of process 1, and the poll knows them as such.
+        let children = process::signal_fd(&[libc::SIGCHLD]).doing("watch children")?;
+        epoll::add(&self.poll, &children, Part::Children.token(), epoll::EventFlags::IN)
+            .doing("watch children")?;
+        self.children = Rc::new(children);
+        modules::serve_kernel()?;
         Ok(Reply::Done)
     }
 

@@ -24,6 +24,10 @@ pub struct Hardware {
     pub modules: Vec<String>,
     /// Of a capsule: how many images its machines have. None of any other machine.
     pub images: u32,
+    /// Which kernel it is.
+    pub kernel: spec::GuestKernel,
+    /// What is process 1.
+    pub init: spec::Init,
 }
 
 /// How much a jail may write to its files beside its guest's disk and a copy of its memory, in bytes.
@@ -32,8 +36,16 @@ const JAIL_FILES: u64 = 64 << 20;
 impl Hardware {
     /// The least that a kernel starts on.
     pub(crate) fn least() -> Hardware {
-        let (processors, adapters, modules, images) = (1, 0, Vec::new(), 0);
-        Hardware { memory: MEMORY, processors, adapters, disk: LEAST_DISK, modules, images }
+        Hardware {
+            memory: MEMORY,
+            processors: 1,
+            adapters: 0,
+            disk: LEAST_DISK,
+            modules: Vec::new(),
+            images: 0,
+            kernel: spec::GuestKernel::Ours,
+            init: spec::Init::Agent,
+        }
     }
 
     /// How much the files of a jail may hold, in bytes.
@@ -51,6 +63,8 @@ impl Hardware {
             disk: machine.disk().unwrap_or(DISK).max(LEAST_DISK),
             modules: modules(machine.needs()),
             images: 0,
+            kernel: machine.guest_kernel().clone(),
+            init: machine.init(),
         }
     }
 
@@ -64,6 +78,8 @@ impl Hardware {
             disk: 0,
             modules: modules(testbed.machines().iter().flat_map(spec::Machine::needs)),
             images: testbed.capsule_images().len() as u32,
+            kernel: spec::GuestKernel::Ours,
+            init: spec::Init::Agent,
         })
     }
 

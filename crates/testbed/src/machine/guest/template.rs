@@ -4,12 +4,13 @@ use super::hypervisor::Hypervisor;
 use super::{Accelerator, Hardware, initramfs, qemu};
 use crate::engine::link::{Event, Handler, Link};
 use crate::engine::{AGENT, inside, poller};
+use crate::machine::wait::{BOOTED, BOOTS};
 use crate::machine::{Console, Machine};
 use rustix::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
-use testbed_agent::agent::{ErrorSink, Program, Request, Run, Sink, Source, Stdio};
+use testbed_agent::agent::{Condition, ErrorSink, Program, Request, Run, Sink, Source, Stdio, Tool, Tooling};
 use testbed_agent::frame::{Frame, FrameError, Hello, Kind};
 use testbed_agent::launch::{Order, Outcome};
 use testbed_agent::{Doing as _, Fault, FaultKind};
@@ -22,7 +23,8 @@ const AGENT_ARCHIVE: &str = "/tmp/agent.cpio";
 pub(crate) fn recipe(hardware: &Hardware, accelerator: &Accelerator) -> String {
     let (boot, copy) =
         (qemu::boot(hardware, accelerator, AGENT_ARCHIVE), qemu::copy(hardware, accelerator, qemu::MEMORY));
-    let words = [boot, copy, hardware.modules.clone(), vec![accelerator.only_for()]].concat();
+    let init = hardware.init.program().unwrap_or_default().to_owned();
+    let words = [boot, copy, hardware.modules.clone(), vec![accelerator.only_for(), init]].concat();
     words.join("\n")
 }
 
@@ -77,7 +79,13 @@ fn start(
     hypervisor.run()?;
     super::wake(link, false)?;
     ask(link, Request::EnterRoot, deadline)?;
+    if let Some(program) = hardware.init.program() {
+        ask(link, Request::HandOver { program: program.to_owned() }, deadline)?;
+    }
     load()?;
+    if hardware.init.program().is_some() {
+        wait_booted(link, deadline)?;
+    }
     warm_up(link, deadline);
     ask(link, Request::Rest, deadline)?;
     hypervisor.stop()?;
@@ -85,12 +93,26 @@ fn start(
     Hypervisor::keep_restart(jail)
 }
 
+/// Waits until the system's own process 1 has started all that it starts. That something of it has failed is for who uses
+/// the system to judge.
+fn wait_booted(link: &Arc<Link>, deadline: Duration) -> Result<(), Fault> {
+    let condition = Condition::File { path: BOOTS.into() };
+    let deadline_ms = Some(deadline.as_millis() as u64);
+    let (input, output) = (Source::Null, Sink::Null);
+    let tooling = Tooling { tool: Tool::Wait(condition), input, output, deadline_ms, device: None };
+    ask(link, Request::Tool(tooling), deadline)?;
+    ask(link, Request::Run(quietly(BOOTED)), deadline)
+}
+
 /// Runs what most programs need, so that it is in memory. An image may lack it.
 fn warm_up(link: &Arc<Link>, deadline: Duration) {
+    let _ = ask(link, Request::Run(quietly("/bin/true")), deadline);
+}
+
+fn quietly(text: &str) -> Run {
     let stdio = Stdio::Apart { input: Source::Null, output: Sink::Null, error: ErrorSink::Null };
-    let program = Program::Shell("/bin/true".into());
-    let run = Run { program, script: None, env: Vec::new(), cwd: None, user: None, stdio, deadline_ms: None };
-    let _ = ask(link, Request::Run(run), deadline);
+    let program = Program::Shell(text.into());
+    Run { program, script: None, env: Vec::new(), cwd: None, user: None, stdio, deadline_ms: None }
 }
 
 /// Has the launcher in a capsule prepare what all its machines need.

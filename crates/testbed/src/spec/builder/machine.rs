@@ -24,6 +24,27 @@ impl MachineBuilder {
         self
     }
 
+    /// Asks for the kernel that its image has.
+    pub fn kernel_of_image(mut self) -> Self {
+        self.0.put("kernel", "own", "image");
+        self
+    }
+
+    /// Asks for this kernel, a bzImage or vmlinux, with the folder of its modules.
+    pub fn kernel_file(mut self, path: impl AsRef<Path>, modules: Option<&Path>) -> Self {
+        self.0.put("kernel", "own", path_text(path.as_ref()));
+        if let Some(modules) = modules {
+            self.0.put("kernel", "modules", path_text(modules));
+        }
+        self
+    }
+
+    /// Boots the whole system that is in its image, by systemd.
+    pub fn systemd(mut self) -> Self {
+        self.0.set("init", "systemd");
+        self
+    }
+
     /// It is a system of its own, which boots from a disk (its image) or a CD and has no agent.
     pub fn without_agent(mut self) -> Self {
         self.0.set("agent", false);

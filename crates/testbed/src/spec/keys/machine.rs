@@ -26,9 +26,9 @@ pub(super) static MACHINE: Table = Table {
         key("image", TEXT, "`host`", "The name of an image, or whatever an image may have as its `base`."),
         key(
             "kernel",
-            Kind::Choice(&["shared", "own"]),
+            Kind::Any(&[Kind::Choice(&["shared", "own"]), Kind::Table(&KERNEL)]),
             "what `needs` asks for",
-            "The host's kernel, or one of its own in a virtual machine.",
+            "The host's kernel, or one of its own in a virtual machine: with a table not Debian's for clouds, but which.",
         ),
         key(
             "interfaces",
@@ -117,6 +117,13 @@ pub(super) static MACHINE: Table = Table {
              or networks only, in which `*` stands for any text.",
         ),
         key(
+            "init",
+            Kind::Choice(&["systemd"]),
+            "our agent",
+            "What is process 1: `systemd` boots the whole system that is in the image, on a kernel of its own, with our agent \
+             beside it. The machine is ready when that is.",
+        ),
+        key(
             "agent",
             Kind::Bool,
             "true",
@@ -129,6 +136,28 @@ pub(super) static MACHINE: Table = Table {
             Kind::Integer { min: 1, max: 2048 },
             "1",
             "So many alike, named `NAME-1`, `NAME-2`, …; an address that ends in `+` counts up.",
+        ),
+    ],
+};
+
+static KERNEL: Table = Table {
+    title: "kernel",
+    name: "kernel",
+    doc: "Which kernel of its own a machine has.",
+    includes: None,
+    keys: &[
+        key(
+            "own",
+            TEXT,
+            "",
+            "`image` for the one that its image has, or the path of a bzImage or vmlinux. Required.",
+        ),
+        key(
+            "modules",
+            PATH,
+            "",
+            "With a path: the folder of the kernel's modules, as `/lib/modules/VERSION`. Without, all that is needed must be in the \
+             kernel.",
         ),
     ],
 };

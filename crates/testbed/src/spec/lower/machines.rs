@@ -3,11 +3,13 @@ use super::networks::NetworkDraft;
 use super::section::Section;
 use super::services::Lines;
 use super::{Checker, graph};
-use crate::spec::model::{Control, Deadlines, Kernel, Limits, Machine};
+use crate::spec::files::FileKind;
+use crate::spec::model::{Control, Deadlines, GuestKernel, Init, Kernel, Limits, Machine};
 use crate::spec::print_size;
 use crate::spec::problem::{Place, Problem, ProblemKind, listed, quoted};
-use crate::spec::raw::{Entry, Value};
+use crate::spec::raw::{Entry, Node, Value};
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// So many machines one testbed can have.
@@ -100,6 +102,7 @@ impl Checker<'_> {
         let image = self.machine_image(image, place, images).unwrap_or_default();
         self.needs_no_system(section, &image, images);
         let kernel = self.kernel(section, &image, images);
+        let (kernel, init) = self.init(section, kernel);
         let services = self.services(section);
         let ready = self.ready(section, &entry.key, Lines::of(&services), deadlines);
         let limits = self.limits(section);
@@ -110,6 +113,7 @@ impl Checker<'_> {
             hostname: self.hostname(section),
             image,
             kernel,
+            guest_kernel: self.guest_kernel(section),
             interfaces: Vec::new(),
             gateways: Vec::new(),
             routes: Vec::new(),
@@ -127,6 +131,7 @@ impl Checker<'_> {
             router,
             ports: Vec::new(),
             control: Control::None,
+            init,
             agent: true,
             cdrom: None,
         }
@@ -147,7 +152,9 @@ impl Checker<'_> {
     }
 
     fn kernel(&mut self, section: &Section<'_>, image: &str, images: &Images<'_>) -> Kernel {
-        match section.text("kernel") {
+        let is_table = |node: &&Node| matches!(node.value, Value::Table(_));
+        let own = section.get("kernel").filter(is_table).map(|node| ("own", &node.place));
+        match own.or_else(|| section.text("kernel")) {
             Some(("own", place)) => {
                 if images.is_host(image) {
                     let mut problem = Problem::error(
@@ -167,6 +174,59 @@ impl Checker<'_> {
             Some(("shared", _)) => Kernel::Shared,
             _ => Kernel::Any,
         }
+    }
+
+    /// What is process 1, and the kernel that this takes.
+    fn init(&mut self, section: &Section<'_>, kernel: Kernel) -> (Kernel, Init) {
+        let Some((_, place)) = section.text("init") else { return (kernel, Init::Agent) };
+        if kernel == Kernel::Shared {
+            let problem = Problem::error(
+                ProblemKind::Misfit,
+                place,
+                "`init` does not fit a machine on the host's kernel",
+            );
+            self.report(problem.help("leave `kernel = \"shared\"` away: it needs one of its own"));
+        }
+        (Kernel::Own, Init::Systemd)
+    }
+
+    fn guest_kernel(&mut self, section: &Section<'_>) -> GuestKernel {
+        let Some(node) = section.get("kernel").filter(|node| matches!(node.value, Value::Table(_))) else {
+            return GuestKernel::Ours;
+        };
+        let kernel = section.sub("kernel");
+        let modules = kernel.text("modules");
+        let Some((own, place)) = kernel.text("own") else {
+            if !kernel.has("own") {
+                let problem =
+                    Problem::error(ProblemKind::MissingKey, &node.place, "`kernel` does not say which");
+                self.report(
+                    problem.help("write kernel = { own = \"image\" }, or the path of a bzImage or vmlinux"),
+                );
+            }
+            return GuestKernel::Ours;
+        };
+        if own == "image" {
+            if let Some((_, place)) = modules {
+                let problem =
+                    Problem::error(ProblemKind::Misfit, place, "`modules` does not fit the image's kernel");
+                self.report(problem.help("an image has the modules of its kernel in /lib/modules"));
+            }
+            return GuestKernel::OfImage;
+        }
+        let path = self.existing_as(own, place, false);
+        let modules = modules.and_then(|(text, place)| self.existing_as(text, place, true));
+        path.map_or(GuestKernel::Ours, |path| GuestKernel::File { path, modules })
+    }
+
+    /// A file, or a folder, that must be there.
+    fn existing_as(&mut self, text: &str, place: &Place, folder: bool) -> Option<PathBuf> {
+        let (path, kind) = self.existing(text, place)?;
+        if (kind == FileKind::Folder) != folder {
+            let what = if folder { "no folder" } else { "a folder" };
+            self.error(ProblemKind::BadValue, place, format!("{} is {what}", quoted(text)));
+        }
+        Some(path)
     }
 
     fn pass_env(&mut self, section: &Section<'_>) -> Vec<String> {

@@ -5,16 +5,16 @@ use super::images::Images;
 use super::section::Section;
 use super::services::{BEYOND_CONSOLE, Lines};
 use crate::spec::files::FileKind;
-use crate::spec::model::{Base, Control, Deadlines, Kernel, Machine};
+use crate::spec::model::{Base, Control, Deadlines, GuestKernel, Init, Kernel, Machine};
 use crate::spec::problem::{Problem, ProblemKind, quoted};
 use crate::spec::raw::{Entry, Node, Value};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// What an agent does, or what it tells.
-const BY_AGENT: [&str; 13] = [
+const BY_AGENT: [&str; 14] = [
     "files", "mounts", "env", "pass-env", "services", "sysctls", "router", "routes", "gateway", "control",
-    "ports", "needs", "hostname",
+    "ports", "needs", "hostname", "init",
 ];
 
 impl Checker<'_> {
@@ -39,6 +39,12 @@ impl Checker<'_> {
             let message = "a machine without an agent does not run on the host's kernel";
             self.report(Problem::error(ProblemKind::Misfit, place, message).help("leave `kernel` away"));
         }
+        if let Some(node) = own.get("kernel").filter(|node| matches!(node.value, Value::Table(_))) {
+            let message = "a machine without an agent has the kernel that is on its disk";
+            self.report(
+                Problem::error(ProblemKind::Misfit, &node.place, message).help("leave `kernel` away"),
+            );
+        }
         let fits = |node: &Node| BEYOND_CONSOLE.iter().all(|key| node.get(key).is_none());
         let of_all = section.get("ready").is_some_and(|node| match &node.value {
             Value::List(items) => items.iter().all(fits),
@@ -53,6 +59,7 @@ impl Checker<'_> {
             hostname: String::new(),
             image,
             kernel: Kernel::Own,
+            guest_kernel: GuestKernel::Ours,
             interfaces: Vec::new(),
             gateways: Vec::new(),
             routes: Vec::new(),
@@ -70,6 +77,7 @@ impl Checker<'_> {
             router: false,
             ports: Vec::new(),
             control: Control::None,
+            init: Init::Agent,
             agent: false,
             cdrom: self.cdrom(section),
         }

@@ -84,6 +84,12 @@ pub struct FileEntry {
 }
 
 impl FileEntry {
+    /// What lies at a path of the host, with the source's mode.
+    pub(crate) fn of_source(target: &str, source: &Path) -> FileEntry {
+        let (target, content) = (target.to_owned(), FileContent::Source(source.to_owned()));
+        FileEntry { target, content, mode: None, owner: None }
+    }
+
     /// Where it goes: absolute, without `.` and `..`.
     pub fn target(&self) -> &str {
         &self.target

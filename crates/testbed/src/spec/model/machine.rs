@@ -15,6 +15,7 @@ pub struct Machine {
     pub(in crate::spec) hostname: String,
     pub(in crate::spec) image: String,
     pub(in crate::spec) kernel: Kernel,
+    pub(in crate::spec) guest_kernel: GuestKernel,
     pub(in crate::spec) interfaces: Vec<Interface>,
     pub(in crate::spec) gateways: Vec<IpAddr>,
     pub(in crate::spec) routes: Vec<Route>,
@@ -32,6 +33,7 @@ pub struct Machine {
     pub(in crate::spec) router: bool,
     pub(in crate::spec) ports: Vec<Port>,
     pub(in crate::spec) control: Control,
+    pub(in crate::spec) init: Init,
     pub(in crate::spec) agent: bool,
     pub(in crate::spec) cdrom: Option<PathBuf>,
 }
@@ -60,6 +62,11 @@ impl Machine {
     /// Which kernel the file asks for.
     pub fn kernel(&self) -> Kernel {
         self.kernel
+    }
+
+    /// Which one it is, if it is its own.
+    pub fn guest_kernel(&self) -> &GuestKernel {
+        &self.guest_kernel
     }
 
     /// Its interfaces beside `lo`, in file order.
@@ -148,6 +155,11 @@ impl Machine {
         &self.control
     }
 
+    /// What is process 1.
+    pub fn init(&self) -> Init {
+        self.init
+    }
+
     /// Our agent runs in it. Without, it is a system of its own, which boots from a disk or a CD.
     pub fn has_agent(&self) -> bool {
         self.agent
@@ -168,6 +180,43 @@ pub enum Kernel {
     Shared,
     /// Its own, in a virtual machine.
     Own,
+}
+
+/// Which kernel of its own a machine has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum GuestKernel {
+    /// Debian's for clouds.
+    #[default]
+    Ours,
+    /// The one that its image has.
+    OfImage,
+    /// A bzImage or vmlinux of the host.
+    File {
+        /// Its file.
+        path: PathBuf,
+        /// The folder of its modules.
+        modules: Option<PathBuf>,
+    },
+}
+
+/// What is process 1 of a machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Init {
+    /// Our agent.
+    #[default]
+    Agent,
+    /// systemd, which boots all that the image has; our agent runs beside it.
+    Systemd,
+}
+
+impl Init {
+    /// The program, if it is not our agent.
+    pub(crate) fn program(self) -> Option<&'static str> {
+        match self {
+            Init::Agent => None,
+            Init::Systemd => Some("/lib/systemd/systemd"),
+        }
+    }
 }
 
 /// A machine's attachment to a network.

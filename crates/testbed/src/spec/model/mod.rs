@@ -13,8 +13,8 @@ mod test;
 pub use capsule::Capsule;
 pub use image::{Base, DiskFormat, FileContent, FileEntry, Image, Step};
 pub use machine::{
-    Address, Control, Interface, Kernel, Limits, Machine, Mount, Port, Ready, ReadyCondition, Right,
-    RightAction, Route, Service,
+    Address, Control, GuestKernel, Init, Interface, Kernel, Limits, Machine, Mount, Port, Ready,
+    ReadyCondition, Right, RightAction, Route, Service,
 };
 pub(crate) use need::ABILITIES;
 pub use need::Need;

@@ -2,7 +2,7 @@
 
 use super::super::{problems, testbed};
 use std::path::Path;
-use testbed::spec::{Base, DiskFormat, Kernel};
+use testbed::spec::{Base, DiskFormat, GuestKernel, Init, Kernel};
 
 /// The first lines of all problems, in their order.
 fn messages(text: &str) -> Vec<String> {
@@ -100,4 +100,50 @@ fn a_name_says_how_a_disk_is_there() {
     let a = testbed.machine("a").unwrap();
     assert!(a.env().is_empty() && a.gateways().is_empty() && a.ready().is_empty(), "{a:?}");
     assert!(testbed.hosts_file().contains("10.0.0.2 a a.lan"), "{}", testbed.hosts_file());
+}
+
+#[test]
+fn a_kernel_of_its_own_may_be_another() {
+    let testbed = testbed(
+        r#"
+        [defaults]
+        image = "debian:bookworm"
+        [machines]
+        a = { kernel = { own = "image" } }
+        b = { kernel = { own = "./cd.iso", modules = "tests" } }
+        c = { kernel = "own" }
+        d = { init = "systemd" }
+        "#,
+    );
+    assert_eq!(testbed.machine("d").unwrap().init(), Init::Systemd);
+    let kernel = |name: &str| testbed.machine(name).unwrap().guest_kernel();
+    assert!(testbed.machines().iter().all(|machine| machine.kernel() == Kernel::Own));
+    assert_eq!(*kernel("a"), GuestKernel::OfImage);
+    let file = GuestKernel::File { path: "/bed/./cd.iso".into(), modules: Some("/bed/tests".into()) };
+    assert_eq!(*kernel("b"), file);
+    assert_eq!(*kernel("c"), GuestKernel::Ours);
+    assert_eq!(
+        messages(
+            r#"
+            [machines]
+            a = { image = "debian:bookworm", kernel = { modules = "tests" } }
+            b = { image = "debian:bookworm", kernel = { own = "image", modules = "tests" } }
+            c = { image = "debian:bookworm", kernel = { own = "tests", modules = "cd.iso" } }
+            d = { kernel = { own = "image" } }
+            e = { agent = false, image = "disk.img", kernel = { own = "image" } }
+            f = { agent = false, image = "disk.img", init = "systemd" }
+            g = { image = "debian:bookworm", kernel = "shared", init = "systemd" }
+            "#
+        ),
+        [
+            "`kernel` does not say which",
+            "`modules` does not fit the image's kernel",
+            "`tests` is a folder",
+            "`cd.iso` is no folder",
+            "the host's root cannot run on a kernel of its own",
+            "a machine without an agent has the kernel that is on its disk",
+            "`init` does not fit a machine without an agent",
+            "`init` does not fit a machine on the host's kernel",
+        ]
+    );
 }
