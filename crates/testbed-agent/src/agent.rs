@@ -3,8 +3,8 @@
 mod tool;
 
 pub use tool::{
-    Condition, Family, Hop, MAX_ADDRESSES, MAX_CONNECTIONS, MAX_DATAGRAM_BYTES, MAX_PINGS, Report, Tool,
-    Tooling,
+    Condition, Family, Hop, MAX_ADDRESSES, MAX_CONNECTIONS, MAX_DATAGRAM_BYTES, MAX_PINGS, Mapping, Report,
+    Tool, Tooling,
 };
 
 use crate::fault::Fault;

@@ -89,6 +89,27 @@ pub enum Ask {
         /// The machine.
         machine: String,
     },
+    /// What is on the screen of a machine, as PNG in data frames ([`Stream::Output`](crate::frame::Stream::Output)).
+    /// Answers [`Answer::Done`].
+    Screenshot {
+        /// The machine.
+        machine: String,
+    },
+    /// Types on the keyboard of a machine that has a screen. Answers [`Answer::Done`] when the last key was let go.
+    Type {
+        /// The machine.
+        machine: String,
+        /// A text, typed first.
+        text: String,
+        /// Keys that are pressed together, one such after the other, as [`Chord::parse`](crate::keys::Chord::parse)
+        /// takes them.
+        keys: Vec<String>,
+    },
+    /// The live screen of a machine: data frames carry VNC (RFC 6143) both ways, as for [`Ask::Connect`].
+    Screen {
+        /// The machine.
+        machine: String,
+    },
     /// Stops all processes of a machine where they are. Answers [`Answer::Done`].
     Pause {
         /// The machine.

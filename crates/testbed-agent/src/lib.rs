@@ -19,6 +19,7 @@ pub mod fault;
 pub mod filter;
 pub mod frame;
 pub mod guest;
+pub mod keys;
 pub mod launch;
 pub mod layers;
 pub mod pcapng;

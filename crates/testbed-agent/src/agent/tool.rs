@@ -165,25 +165,25 @@ pub enum Tool {
     /// Carries frames between a keeper (the output stream, a socket) and an agent that is reached by bytes alone (the
     /// input stream), both ways, until one of them closes. The agent rests at first. Reports [`Report::Done`].
     Carry,
-    /// Writes the memory of a process in which it differs from a file that the process has mapped for itself alone, to
-    /// another file, at the same places; the rest of that file is holes, or `whole` as in the file that is mapped. The
-    /// process must stand still. Reports [`Report::Bytes`].
+    /// Writes the pages of a part of a process's memory that are its own to a file, at the same places; the rest of that
+    /// file is holes, or `whole` as in the file that is mapped there. The process must stand still. Reports
+    /// [`Report::Bytes`].
     SaveMemory {
         /// The process.
         pid: u32,
-        /// What it has mapped.
-        mapped: String,
+        /// Which part.
+        part: Mapping,
         /// The file to be made.
         to: String,
         /// Write what it has not changed, too.
         whole: bool,
     },
-    /// Undoes [`Tool::SaveMemory`] in another process that has the same file mapped. Reports [`Report::Bytes`].
+    /// Undoes [`Tool::SaveMemory`] in another process that has the same. Reports [`Report::Bytes`].
     LoadMemory {
         /// The process.
         pid: u32,
-        /// What it has mapped.
-        mapped: String,
+        /// Which part.
+        part: Mapping,
         /// The file that was made.
         from: String,
     },
@@ -356,4 +356,18 @@ pub struct Hop {
     pub address: IpAddr,
     /// After how many microseconds.
     pub time_us: u32,
+}
+
+/// A part of a process's memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mapping {
+    /// A file that it has mapped, for itself alone.
+    File(String),
+    /// What lies there and is no file's, from the beginning of a page on.
+    Range {
+        /// Its address.
+        start: u64,
+        /// Its length in bytes.
+        length: u64,
+    },
 }

@@ -2,7 +2,7 @@
 
 use super::streams::{Carried, Ends, Signals, carry, write_all};
 use super::words::{Call, Capture, Host, Node, Wait, millis};
-use super::{Connection, address, console, copy, exec, files, probe, show, status, variables};
+use super::{Connection, address, console, copy, exec, files, probe, screen, show, status, variables};
 use crate::agent::{Process, Program, Reply, Report, Request, Sink, Source, Tool, Tooling};
 use crate::control::{Answer, Ask, MachineStatus};
 use crate::fault::{Doing as _, Fault, FaultKind};
@@ -120,6 +120,8 @@ pub fn run(connection: &mut Connection, call: &Call, io: &Io<'_>) -> Result<u8, 
                 Carried::Unread => Ok(status::DONE),
             }
         }
+        Call::Screenshot(wanted) => screen::screenshot(connection, wanted, io),
+        Call::Type(wanted) => screen::type_on(connection, wanted),
         Call::Console(wanted) => console::run(connection, wanted, io),
         Call::Link { machine, network, cut } => {
             let ask = Ask::Link { machine: machine.clone(), network: network.clone(), cut: *cut };

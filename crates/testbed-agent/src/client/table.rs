@@ -302,6 +302,27 @@ The status is 1 if it does not hold in time.",
          if one does; Ctrl-] leaves. Without a terminal it goes on when the input has ended, until the\n\
          machine ends.",
     ),
+    Verb::new(
+        "screenshot",
+        "MACHINE FILE",
+        "Writes what is on the screen of a machine to a file, as PNG; `-` is standard output",
+        &[],
+    ),
+    Verb::new(
+        "type",
+        "MACHINE [TEXT]",
+        "Types on the keyboard of a machine that has a screen, one of the United States",
+        &[Opt::value(
+            Some('k'),
+            "key",
+            "KEYS",
+            "press these together: `ret`, `ctrl-alt-f2` (may be repeated)",
+        )],
+    )
+    .more(
+        "Keys come behind the text, in their order. Their names are those of QEMU's QKeyCode: letters and\n\
+         digits, `f1`, `ret`, `esc`, `tab`, `spc`, `delete`, `up`, `pgup`, `ctrl`, `alt`, `shift` and others.",
+    ),
     Verb::new("connect", "MACHINE PORT", "Relays standard input and output to a TCP port of a machine", &[]),
 ];
 
@@ -317,6 +338,7 @@ const HOST_ONLY: &[&str] = &[
     "port",
     "shell",
     "logs",
+    "screen",
     "ssh-config",
     "pause",
     "resume",

@@ -113,6 +113,25 @@ fn a_console_is_left_in_time() {
 }
 
 #[test]
+fn keys_and_texts_are_typed_and_pictures_written() {
+    let typing = |text: &str, keys: &[&str]| {
+        let keys = keys.iter().map(|keys| (*keys).to_owned()).collect();
+        Call::Type(Typing { machine: "m".into(), text: text.into(), keys })
+    };
+    assert_eq!(call("type m 'ls -l' --key ret"), typing("ls -l", &["ret"]));
+    assert_eq!(call("type m -k ctrl-alt-f2 -k q"), typing("", &["ctrl-alt-f2", "q"]));
+    assert_eq!(wrong("type m").0, "TEXT is missing");
+    assert_eq!(wrong("type m --key ctrl-nosuch").0, "no key is called `nosuch`");
+    assert_eq!(wrong("type m 'für'").1, "texts are typed as on a keyboard of the United States");
+    let picture = |file: Option<&str>| {
+        Call::Screenshot(Screenshot { machine: "m".into(), file: file.map(str::to_owned) })
+    };
+    assert_eq!(call("screenshot m a.png"), picture(Some("a.png")));
+    assert_eq!(call("screenshot m -"), picture(None));
+    assert_eq!(wrong("screenshot m").0, "FILE is missing");
+}
+
+#[test]
 fn places_are_here_or_on_a_machine() {
     let place =
         |machine: Option<&str>, path: &str| Place { machine: machine.map(str::to_owned), path: path.into() };

@@ -5,6 +5,7 @@ use super::address::{self, Address};
 use super::arguments::{Arguments, number};
 use super::console::{self, Console};
 use super::files::{self, Files};
+use super::screen::{self, Screenshot, Typing};
 use super::signal::parse_signal;
 use super::table::{self, Found, Verb};
 use super::variables::{self, Variables};
@@ -69,6 +70,10 @@ pub enum Call {
     },
     /// Attach standard input and output to the console of a machine.
     Console(Console),
+    /// Take a picture of the screen of a machine.
+    Screenshot(Screenshot),
+    /// Type on the keyboard of a machine.
+    Type(Typing),
     /// Take a machine off a network, or put it back.
     Link {
         /// The machine.
@@ -302,6 +307,8 @@ fn build(verb: &Verb, a: &mut Arguments) -> Result<Call, Wrong> {
         "kill" => kill(a)?,
         "wait" => Call::Wait(wait(a)?),
         "connect" => Call::Connect { machine: a.next("MACHINE")?, port: port(&a.next("PORT")?)? },
+        "screenshot" => Call::Screenshot(screen::parse_screenshot(a)?),
+        "type" => Call::Type(screen::parse_typing(a)?),
         "console" => Call::Console(console::parse(a)?),
         "net cut" | "net heal" => {
             let cut = verb.name == "net cut";

@@ -1,4 +1,5 @@
-//! What a process has changed of a file that it has mapped privately (mmap(2), `MAP_PRIVATE`), kept and put back.
+//! What a process has changed of a file that it has mapped privately (mmap(2), `MAP_PRIVATE`), or has for itself alone, kept
+//! and put back.
 //!
 //! The kernel tells which pages of the mapping are the process's own (`Documentation/admin-guide/mm/pagemap.rst`): those
 //! alone are read and written, through `/proc/PID/mem`. Kept they are a file with holes, each page at its place.
@@ -10,7 +11,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
-use testbed_agent::agent::Report;
+use testbed_agent::agent::{Mapping, Report};
 use testbed_agent::{Fault, FaultKind};
 
 /// Bytes that are moved at once.
@@ -22,9 +23,9 @@ const ENTRIES: usize = 16 * 1024;
 const PRESENT: u64 = 1 << 63 | 1 << 62;
 const OF_A_FILE: u64 = 1 << 61;
 
-/// Keeps what a process has changed of the file that it has mapped, or all of it.
-pub(super) fn save(pid: u32, mapped: &str, to: &str, is_whole: bool) -> Result<Report, Fault> {
-    let whole = find(pid, mapped)?;
+/// Keeps what a process has for itself of a part of its memory, or all of that if it is of a file.
+pub(super) fn save(pid: u32, part: &Mapping, to: &str, is_whole: bool) -> Result<Report, Fault> {
+    let whole = find(pid, part)?;
     let memory = open(pid, "mem", false)?;
     let pages = open(pid, "pagemap", false)?;
     let kept = File::create(to).doing_to("make", to)?;
@@ -32,7 +33,7 @@ pub(super) fn save(pid: u32, mapped: &str, to: &str, is_whole: bool) -> Result<R
     let page = testbed_sys::process::page_size();
     let own = own_pages(&pages, &whole, page)?;
     let (mut buffer, mut moved) = (vec![0; PIECE], 0);
-    if is_whole {
+    if let (Mapping::File(mapped), true) = (part, is_whole) {
         let file = File::open(mapped).doing_to("open", mapped)?;
         for data in data_of(&file, whole.end - whole.start).doing_to("read", mapped)? {
             let within = whole.start + data.start..whole.start + data.end;
@@ -80,8 +81,8 @@ fn without(range: Range<u64>, others: &[Range<u64>]) -> Vec<Range<u64>> {
 }
 
 /// Puts back what was kept.
-pub(super) fn load(pid: u32, mapped: &str, from: &str) -> Result<Report, Fault> {
-    let whole = find(pid, mapped)?;
+pub(super) fn load(pid: u32, part: &Mapping, from: &str) -> Result<Report, Fault> {
+    let whole = find(pid, part)?;
     let memory = open(pid, "mem", true)?;
     let kept = File::open(from).doing_to("open", from)?;
     let length = kept.metadata().doing_to("read", from)?.len();
@@ -123,8 +124,18 @@ pub(super) fn compare(memory: &str, mapped: &str, to: &str) -> Result<Report, Fa
     Ok(Report::Bytes(moved))
 }
 
-/// Where the process has the file mapped, whole and writable.
-fn find(pid: u32, mapped: &str) -> Result<Range<u64>, Fault> {
+/// Where the process has a part of its memory; a file must be mapped whole and writable.
+fn find(pid: u32, part: &Mapping) -> Result<Range<u64>, Fault> {
+    let mapped = match part {
+        Mapping::File(mapped) => mapped,
+        Mapping::Range { start, length } => {
+            let end = start
+                .checked_add(*length)
+                .filter(|_| start.is_multiple_of(testbed_sys::process::page_size()));
+            let broken = || Fault::new(FaultKind::Invalid, "find memory at such a place");
+            return end.map(|end| *start..end).ok_or_else(broken);
+        }
+    };
     let maps = BufReader::new(open(pid, "maps", false)?);
     for line in maps.lines() {
         let line = line.doing("read what a process has mapped")?;

@@ -98,8 +98,8 @@ pub(crate) fn run(tool: &Tool, io: &mut ToolIo<'_>) -> Result<Report, Fault> {
         Tool::Wait(condition) => wait::run(condition, io),
         Tool::Addresses { interface, wait } => wait::until_addresses(interface.as_deref(), *wait, io),
         Tool::Carry => carry::run(io),
-        Tool::SaveMemory { pid, mapped, to, whole } => memory::save(*pid, mapped, to, *whole),
-        Tool::LoadMemory { pid, mapped, from } => memory::load(*pid, mapped, from),
+        Tool::SaveMemory { pid, part, to, whole } => memory::save(*pid, part, to, *whole),
+        Tool::LoadMemory { pid, part, from } => memory::load(*pid, part, from),
         Tool::CompareMemory { memory, mapped, to } => memory::compare(memory, mapped, to),
     }
 }

@@ -16,6 +16,7 @@ mod plan;
 mod port;
 mod restart;
 mod run;
+mod screen;
 mod shell;
 mod snapshot;
 mod ssh_config;
@@ -48,6 +49,7 @@ pub(crate) enum Command {
     Status(status::Arguments),
     Shell(shell::Arguments),
     Logs(logs::Arguments),
+    Screen(screen::Arguments),
     #[command(subcommand)]
     Port(port::Arguments),
     Stop(restart::Stop),
@@ -90,6 +92,12 @@ pub(crate) enum Command {
     /// Attach the terminal to the console of a machine that has a kernel of its own.
     #[command(disable_help_flag = true)]
     Console(words::Arguments),
+    /// Write what is on the screen of a machine to a file, as PNG.
+    #[command(disable_help_flag = true)]
+    Screenshot(words::Arguments),
+    /// Type on the keyboard of a machine that has a screen.
+    #[command(disable_help_flag = true)]
+    Type(words::Arguments),
     /// Relay standard input and output to a TCP port of a machine: for proxy commands.
     #[command(disable_help_flag = true)]
     Connect(words::Arguments),
@@ -133,6 +141,7 @@ impl Command {
             Command::Status(arguments) => arguments.run(place),
             Command::Shell(arguments) => arguments.run(place),
             Command::Logs(arguments) => arguments.run(place),
+            Command::Screen(arguments) => arguments.run(place),
             Command::Port(arguments) => arguments.run(place),
             Command::Stop(arguments) => arguments.run(place),
             Command::Start(arguments) => arguments.run(place),
@@ -155,6 +164,8 @@ impl Command {
             Command::Ps(arguments) => arguments.run("ps", place),
             Command::Kill(arguments) => arguments.run("kill", place),
             Command::Console(arguments) => arguments.run("console", place),
+            Command::Screenshot(arguments) => arguments.run("screenshot", place),
+            Command::Type(arguments) => arguments.run("type", place),
             Command::Connect(arguments) => arguments.run("connect", place),
             Command::Net(arguments) => arguments.run("net", place),
             Command::Ping(arguments) => arguments.run("ping", place),

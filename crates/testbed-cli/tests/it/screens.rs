@@ -1,4 +1,4 @@
-//! The console of a machine with a kernel of its own, by the command.
+//! Consoles, screens and keyboards of machines with kernels of their own, and what else is done with them, by the command.
 
 use crate::begun::Begun;
 use crate::stays::Up;
@@ -7,6 +7,8 @@ use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::tcgetattr;
 use std::fs::File;
 use std::io::{Read, Write as _};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
 const OWN: &str = "[machines.vm]\nimage = 'debian:bookworm'\nkernel = 'own'
@@ -79,4 +81,121 @@ fn on_a_terminal(up: &Up) {
     terminal.write_all(b"\x1d").unwrap();
     assert_eq!(child.finish().code, Some(0));
     assert_eq!(format!("{:?}", tcgetattr(&theirs).unwrap()), before, "the terminal is as it was");
+}
+
+const SCREEN: &str = "[networks]\nlan = { subnet = '10.1.0.0/24' }
+[machines.vm]\nimage = 'debian:bookworm'\nscreen = true\ninterfaces = { lan = '10.1.0.2' }
+[machines.plain]\nimage = 'debian:bookworm'\n";
+
+#[test]
+fn a_screen_is_seen_and_typed_on() {
+    let up = Up::with(SCREEN);
+    let path = up.folder.path().join("now.png");
+    let taken = up.call(&["screenshot", "vm", "now.png"]);
+    assert_eq!(taken.code, Some(0), "{taken:?}");
+    let before = std::fs::read(path).unwrap();
+    // The signature, and width and height at the beginning of the first part (RFC 2083).
+    assert_eq!(before[..8], *b"\x89PNG\r\n\x1a\n");
+    assert_eq!(before[16..24], [720_u32.to_be_bytes(), 400_u32.to_be_bytes()].concat());
+
+    let reader = ["exec", "vm", "--", "sh", "-c", "exec < /dev/tty1; echo reads; head -n 1"];
+    let mut reads = up.folder.command(&reader);
+    let mut reads = Begun::spawn(reads.stdout(Stdio::piped()));
+    read_until(reads.stdout.as_mut().unwrap(), "reads\n");
+    let typed = up.call(&["type", "vm", "Uname -a | less", "--key", "shift-1", "--key", "ret"]);
+    assert_eq!(typed.code, Some(0), "{typed:?}");
+    assert_eq!(reads.finish().text(), "Uname -a | less!\n");
+    // The terminal has shown what was typed.
+    let after = up.call(&["screenshot", "vm", "-"]).stdout;
+    assert!(after.starts_with(&before[..24]) && after != before);
+
+    is_shown_live(&up);
+    let wrong = up.call(&["type", "vm", "--key", "hyper-q"]);
+    assert!(wrong.code == Some(2) && wrong.stderr.contains("no key is called `hyper`"), "{wrong:?}");
+    for call in [&["screenshot", "plain", "no.png"][..], &["type", "plain", "x"], &["screen", "plain"]] {
+        let none = up.call(call);
+        assert!(none.code == Some(3) && none.stderr.contains("`screen = true`"), "{none:?}");
+    }
+    assert!(!up.folder.path().join("no.png").exists());
+    does_what_vmrun_does(&up);
+}
+
+fn is_shown_live(up: &Up) {
+    let path = up.folder.path().join("live");
+    let shown = || {
+        let mut command = up.folder.command(&["screen", "vm", "--at", "live"]);
+        let mut shown = Begun::spawn(command.stdout(Stdio::piped()));
+        read_until(shown.stdout.as_mut().unwrap(), "live\n");
+        shown
+    };
+    // One that was killed has left its socket behind.
+    let mut killed = shown();
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let shown = shown();
+    let viewers = [(); 2].map(|()| UnixStream::connect(&path).unwrap());
+    for mut viewer in &viewers {
+        let mut version = [0; 12];
+        viewer.read_exact(&mut version).unwrap();
+        assert_eq!(version, *b"RFB 003.008\n");
+        viewer.write_all(&version).unwrap();
+        viewer.read_exact(&mut [0; 2]).unwrap();
+        // No password, and shared with others (RFC 6143, section 7).
+        viewer.write_all(&[1]).unwrap();
+        viewer.read_exact(&mut [0; 4]).unwrap();
+        viewer.write_all(&[1]).unwrap();
+        let mut begin = [0; 28];
+        viewer.read_exact(&mut begin).unwrap();
+        assert_eq!(begin[..4], [720_u16.to_be_bytes(), 400_u16.to_be_bytes()].concat());
+        assert_eq!(begin[24..], *b"QEMU");
+    }
+    kill_process(Pid::from_child(&shown), Signal::INT).unwrap();
+    assert_eq!(shown.finish().code, Some(0));
+    assert!(!path.exists());
+    for mut viewer in viewers {
+        assert_eq!(viewer.read(&mut [0]).unwrap(), 0, "the screen is shown no more");
+    }
+}
+
+/// The other verbs of docs/reference/vmrun.md, on a kernel of its own.
+fn does_what_vmrun_does(up: &Up) {
+    let said = |arguments: &[&str]| {
+        let called = up.call(arguments);
+        assert_eq!(called.code, Some(0), "{arguments:?}: {called:?}");
+        called.text()
+    };
+    said(&["var", "set", "vm", "phase", "two"]);
+    assert_eq!(said(&["var", "get", "vm", "phase"]), "two\n");
+    assert_eq!(said(&["var", "list", "vm"]), "phase=two\n");
+    assert_eq!(said(&["address", "vm", "--wait", "10s"]), "10.1.0.2\n");
+    assert_eq!(said(&["exec", "-s", "print 6 * 7, qq(\\n)", "vm", "perl"]), "42\n");
+
+    said(&["file", "mkdir", "-p", "vm:/srv/a/b"]);
+    up.folder.write("page", "from the host\n");
+    said(&["cp", "page", "vm:/srv/a/page"]);
+    assert_eq!(said(&["file", "ls", "vm:/srv/a"]), "b\npage\n");
+    said(&["file", "mv", "vm:/srv/a/page", "/srv/a/other"]);
+    assert_eq!(up.call(&["file", "exists", "vm:/srv/a/page"]).code, Some(1));
+    said(&["cp", "vm:/srv/a/other", "back"]);
+    assert_eq!(up.folder.read("back"), "from the host\n");
+    let about = said(&["file", "stat", "vm:/srv/a/other", "--format", "json"]);
+    assert!(about.contains("\"size\": 14"), "{about}");
+    let temporary = said(&["file", "temp", "vm"]);
+    said(&["file", "exists", &format!("vm:{}", temporary.trim())]);
+    said(&["file", "rm", "-r", "vm:/srv/a"]);
+    assert_eq!(up.call(&["file", "exists", "vm:/srv/a"]).code, Some(1));
+
+    let serve = ["http", "serve", "vm", "80", "--text", "from inside", "--count", "1"];
+    let mut serves = up.folder.command(&serve);
+    let mut serves = Begun::spawn(serves.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    read_until(serves.stderr.as_mut().unwrap(), "ready\n");
+    let host = said(&["port", "add", "vm", "80"]);
+    assert!(said(&["port", "ls"]).contains(host.trim()));
+    let mut page = String::new();
+    let mut connection = TcpStream::connect(host.trim()).unwrap();
+    connection.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    connection.read_to_string(&mut page).unwrap();
+    assert!(page.ends_with("from inside"), "{page}");
+    said(&["port", "rm", host.trim()]);
+    assert!(TcpStream::connect(host.trim()).is_err());
 }

@@ -4,7 +4,7 @@ use super::channel::Channel;
 use super::status;
 use crate::bed::{Bed, Ending, NewInterface};
 use crate::engine::link::lock;
-use crate::machine::{Console, Variables};
+use crate::machine::{Chord, Console, Machine, Variables, no_key};
 use crate::net::capture;
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::io::Errno;
@@ -85,6 +85,19 @@ pub(super) fn carry_out(
             let console = bed.console(&machine)?;
             drop(bed);
             attach(&console, channel).map(done).map_err(|fault| fault.on(machine))
+        }
+        Ask::Screenshot { machine } => {
+            let picture = bed.find(&machine)?.screenshot()?;
+            drop(bed);
+            // Whoever wants no more is gone.
+            let _ = channel.send(&picture);
+            Ok(Answer::Done)
+        }
+        Ask::Type { machine, text, keys } => type_on(bed.find(&machine)?, &text, &keys, channel).map(done),
+        Ask::Screen { machine } => {
+            let viewed = bed.find(&machine)?.view()?;
+            drop(bed);
+            connect(viewed, channel).map(done)
         }
         Ask::Pause { machine } => bed.find(&machine)?.pause().map(done),
         Ask::Resume { machine } => bed.find(&machine)?.resume().map(done),
@@ -280,6 +293,20 @@ fn write_all(socket: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
             Err(Errno::INTR) => {}
             Err(error) => return Err(error),
         }
+    }
+    Ok(())
+}
+
+/// Types a text, and presses keys, until the client wants no more.
+fn type_on(machine: &Machine, text: &str, keys: &[String], channel: &Channel) -> Result<(), Fault> {
+    let chords = text.chars().map(Chord::of).chain(keys.iter().map(|keys| Chord::parse(keys)));
+    let chords: Vec<Chord> =
+        chords.collect::<Result<_, _>>().map_err(|unknown| no_key(&unknown).on(machine.name()))?;
+    for chord in chords {
+        if channel.is_stopped() {
+            break;
+        }
+        machine.press(&chord)?;
     }
     Ok(())
 }

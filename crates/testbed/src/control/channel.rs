@@ -95,6 +95,11 @@ impl Channel {
         self.changed.notify_all();
     }
 
+    /// Whether the client wants no more.
+    pub(super) fn is_stopped(&self) -> bool {
+        lock(&self.state).stopped
+    }
+
     /// Has this called when the client wants no more; at once if that is so already.
     pub(super) fn on_stop(&self, stop: impl Fn() + Send + 'static) {
         let mut state = lock(&self.state);

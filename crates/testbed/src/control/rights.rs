@@ -99,7 +99,11 @@ pub(super) fn check_ask(rights: &Control, own: Option<&str>, ask: &Ask) -> Resul
         | Ask::KillMachine { machine } => check(rights, &[R::Restart], &[machine]),
         Ask::Files { machine } => check(rights, &[R::Copy], &[machine]),
         Ask::Logs { machine, .. } => check(rights, &[R::Logs], &[machine]),
-        Ask::Start { machine, .. } | Ask::Console { machine } => check(rights, &[R::Exec], &[machine]),
+        Ask::Start { machine, .. }
+        | Ask::Console { machine }
+        | Ask::Screenshot { machine }
+        | Ask::Type { machine, .. }
+        | Ask::Screen { machine } => check(rights, &[R::Exec], &[machine]),
         Ask::Changes { machine } => check(rights, &[R::Copy, R::Exec], &[machine]),
         Ask::Snapshot { machines, .. } | Ask::Rollback { machines, .. } => {
             // All machines are every one of them.

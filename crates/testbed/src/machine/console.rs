@@ -1,6 +1,6 @@
 //! The serial console of a machine with a kernel of its own: what is written there is kept, and can be answered.
 
-use super::Log;
+use super::{Log, Machine, guest};
 use crate::engine::link::lock;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd as _, OwnedFd};
@@ -66,5 +66,20 @@ impl Console {
         rustix::io::ioctl_fionbio(&socket, true).doing("set up a console")?;
         *lock(&self.input) = Some(Arc::new(socket));
         Ok(())
+    }
+}
+
+impl Machine {
+    /// The console of a kernel of its own.
+    ///
+    /// # Errors
+    /// [`FaultKind::Unsupported`] for a machine with the host's kernel.
+    pub fn console(&self) -> Result<Arc<Console>, Fault> {
+        let shared = || {
+            let fault =
+                self.fault(FaultKind::Unsupported, "reach the console of a machine with the host's kernel");
+            fault.hint(format!("`testbed shell {}` gives a terminal there", self.name()))
+        };
+        self.core().guest.as_ref().map(guest::Guest::console).ok_or_else(shared)
     }
 }

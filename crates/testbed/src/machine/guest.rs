@@ -12,6 +12,7 @@ mod initramfs;
 mod monitor;
 mod qcow2;
 mod qemu;
+mod screen;
 mod system;
 mod template;
 
@@ -25,7 +26,8 @@ use super::{Console, Core, Life, Machine, ServedPrograms, Upper};
 use crate::engine::Engine;
 use crate::engine::inside::Inside;
 use crate::engine::link::{Event, Handler, Link, lock};
-use hypervisor::{Hypervisor, State};
+pub(super) use hypervisor::Hypervisor;
+use hypervisor::State;
 use rustix::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
@@ -77,6 +79,7 @@ pub(crate) struct Asleep {
 pub(super) struct Guest {
     jail: Machine,
     console: Arc<Console>,
+    has_screen: bool,
     /// Set once it has been started.
     hypervisor: Arc<OnceLock<Mutex<Hypervisor>>>,
     /// Its agent has come to rest.
@@ -169,7 +172,11 @@ impl Guest {
         self.hypervisor()?.press_power()
     }
 
-    fn hypervisor(&self) -> Result<MutexGuard<'_, Hypervisor>, Fault> {
+    pub(super) fn has_screen(&self) -> bool {
+        self.has_screen
+    }
+
+    pub(super) fn hypervisor(&self) -> Result<MutexGuard<'_, Hypervisor>, Fault> {
         let missing = || Fault::new(FaultKind::State, "reach a hypervisor that has not started");
         self.hypervisor.get().map(lock).ok_or_else(missing)
     }
@@ -231,6 +238,7 @@ pub(super) fn make(
     let guest = Guest {
         jail: jail.clone(),
         console,
+        has_screen: hardware.screen,
         hypervisor: Arc::default(),
         rests: AtomicBool::default(),
         has_agent,
@@ -297,14 +305,14 @@ fn start(
         let command = qemu::system(hardware, accelerator, &system, state == State::Snapshot);
         held.extend(system.into_files());
         // Nothing is said on the link, but it ends with the hypervisor.
-        Hypervisor::start(jail, command, &memory, link, held, console)?
+        Hypervisor::start(jail, command, &memory, hardware.screen, link, held, console)?
     } else {
         let (port, guests_port) = fdpass::stream_pair().doing("make a socket")?;
         let (input, output) = (Source::Handed, Sink::Handed);
         let tooling = Tooling { tool: Tool::Carry, input, output, deadline_ms: None, device: None };
         jail.core().open(Request::Tool(tooling), vec![port, link])?;
         let command = qemu::copy(hardware, accelerator, &memory);
-        Hypervisor::start(jail, command, &memory, guests_port, held, console)?
+        Hypervisor::start(jail, command, &memory, hardware.screen, guests_port, held, console)?
     };
     for (number, link) in links.into_iter().enumerate() {
         hypervisor.connect(number, link)?;

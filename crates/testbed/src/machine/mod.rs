@@ -7,6 +7,7 @@ mod copy;
 mod files;
 mod guest;
 mod log;
+mod screen;
 mod tool;
 mod upper;
 mod variables;
@@ -14,6 +15,7 @@ mod wait;
 
 pub(crate) use guest::{Asleep, Birth, System, image_root, make_template, recipe};
 pub(crate) use log::LogReader;
+pub(crate) use screen::no_key;
 pub(crate) use tool::RunningTool;
 pub(crate) use upper::Upper;
 
@@ -22,6 +24,7 @@ pub use console::Console;
 pub use guest::{Accelerator, Hardware};
 pub use log::Log;
 pub use testbed_agent::control::Condition;
+pub use testbed_agent::keys::Chord;
 pub use variables::{MAX_KEY, MAX_VALUE, MAX_VARIABLES, Variables};
 
 use crate::control::session::Session;
@@ -203,19 +206,6 @@ impl Machine {
     /// What it and those who test it leave for each other.
     pub fn variables(&self) -> Arc<Variables> {
         Arc::clone(&self.shared.variables)
-    }
-
-    /// The console of a kernel of its own.
-    ///
-    /// # Errors
-    /// [`FaultKind::Unsupported`] for a machine with the host's kernel.
-    pub fn console(&self) -> Result<Arc<Console>, Fault> {
-        let shared = || {
-            let fault =
-                self.fault(FaultKind::Unsupported, "reach the console of a machine with the host's kernel");
-            fault.hint(format!("`testbed shell {}` gives a terminal there", self.name()))
-        };
-        self.core().guest.as_ref().map(guest::Guest::console).ok_or_else(shared)
     }
 
     pub(crate) fn core(&self) -> Arc<Core> {

@@ -19,7 +19,8 @@ pub(super) struct Choice {
 /// As for [`decide_kernels`].
 pub fn decide_kernels_here(testbed: &Arc<Testbed>) -> Result<Arc<Testbed>, Fault> {
     let asks = |machine: &Machine| {
-        testbed.capsule().is_some() || machine.kernel() == Kernel::Own || !machine.needs().is_empty()
+        let asks_here = machine.has_screen() || !machine.needs().is_empty();
+        testbed.capsule().is_some() || machine.kernel() == Kernel::Own || asks_here
     };
     if testbed.has_decided_kernels() || !testbed.machines().iter().any(asks) {
         return Ok(Arc::clone(testbed));
@@ -81,6 +82,13 @@ impl Choice {
             Kernel::Shared => {
                 let hint = "load its modules, or leave `kernel = \"shared\"` away";
                 (PlannedKernel::Shared, asked, Some(obstacle(lacks, hint.to_owned())))
+            }
+            Kernel::Any if machine.has_screen() => {
+                let why = "it has a screen".to_owned();
+                let obstacle = beyond.map(|(what, instead)| {
+                    obstacle(format!("{why}, and {what}"), format!("leave `screen` away, or {instead}"))
+                });
+                (PlannedKernel::Own, why, obstacle)
             }
             Kernel::Any if missing.is_empty() => {
                 let needs: Vec<&str> = machine.needs().iter().map(Need::as_str).collect();

@@ -52,6 +52,23 @@ fn pair(name: &str) -> Result<Bed> {
 }
 
 #[test]
+fn consoles_and_screens() -> Result<()> {
+    let lan = |network: spec::NetworkBuilder| network.subnet("10.0.0.0/24");
+    let vm = |machine: spec::MachineBuilder| machine.image("debian:bookworm").screen().attach("lan");
+    let bed = Testbed::builder("screens").network("lan", lan).machine("vm", vm).build()?.up()?;
+    let console = bed.console("vm")?; // of a kernel of its own
+    console.write(b"root\n", Duration::from_secs(5))?;
+    let said = console.log().tail(4096);
+    bed["vm"].type_text("ls\n")?; // with a screen
+    bed["vm"].press(&"ctrl-alt-f2".parse()?)?;
+    let png = bed["vm"].screenshot()?;
+    let vnc = bed["vm"].view()?; // a connection to a VNC server
+    assert!(said.len() <= 4096 && png.starts_with(b"\x89PNG"));
+    drop(vnc);
+    Ok(())
+}
+
+#[test]
 fn commands() -> Result<()> {
     let bed = pair("commands")?;
     let machine = &bed["client"];

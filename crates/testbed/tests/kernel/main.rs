@@ -9,6 +9,7 @@ mod console;
 mod hostile;
 mod modules;
 mod releases;
+mod screen;
 mod states;
 mod systems;
 

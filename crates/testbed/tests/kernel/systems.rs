@@ -1,5 +1,6 @@
 //! Systems that boot by themselves, and have no agent.
 
+use crate::screen::Picture;
 use crate::{SOON, answered, testbed};
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -98,7 +99,8 @@ fn a_disk_boots_and_lives_like_any_machine() {
     let at = ticks(&bed, "box");
     hears(&bed, "box", &format!("tick {}", at + 20));
     bed.rollback("warm", &[]).unwrap();
-    hears(&bed, "box", " tick ");
+    // A whole line, so that none from before is taken for the last.
+    hears(&bed, "box", "\r\nstart 1 tick ");
     let after = ticks(&bed, "box");
     assert!((at..at + 15).contains(&after), "{at}, then {after}");
     let fork = bed.fork(Some("warm")).unwrap();
@@ -132,9 +134,16 @@ fn a_cd_boots_before_an_empty_disk_and_raw_disks_are_never_taken_for_others() {
         ready = { log = "system is up, start 1" }
         [machines.cd]
         cdrom = "system.iso"
+        screen = true
         [machines.raw]
         image = "system.raw"
     "#);
+    // Its boot loader writes on the screen, and its program ends with the first key.
+    let text = Picture::decode(&bed["cd"].screenshot().unwrap());
+    assert!((10..500).contains(&(1000 - text.share([0; 3]))), "{}", text.share([0; 3]));
+    bed["cd"].type_text("x").unwrap();
+    hears(&bed, "cd", "button pressed");
+    assert_eq!(bed["raw"].screenshot().unwrap_err().kind, FaultKind::Unsupported);
     // Each copy writes to a disk of its own.
     drop(bed);
     let bed = up(r#"

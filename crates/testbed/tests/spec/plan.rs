@@ -150,6 +150,9 @@ fn kernels_are_chosen_and_explained() {
         wants-more = { kernel = "own", image = "debian:sid", needs = ["netem"] }
         tags = { image = "debian:sid", needs = ["tun", "vlan"] }
         shares = { image = "debian:sid", needs = ["vlan"], mounts = { "/code" = "." } }
+        shows = { image = "debian:sid", screen = true, needs = ["tun"] }
+        shows-own = { image = "debian:sid", screen = true, kernel = "own" }
+        shows-more = { image = "debian:sid", screen = true, mounts = { "/code" = "." } }
         shares-own = { image = "debian:sid", kernel = "own", mounts = { "/code" = "." } }
         "#,
     );
@@ -168,6 +171,9 @@ fn kernels_are_chosen_and_explained() {
     wants-more Own: the file asks for it
     tags Own: the host's kernel 6.18.0 has no vlan
     shares Own: the host's kernel 6.18.0 has no vlan
+    shows Own: it has a screen
+    shows-own Own: the file asks for it
+    shows-more Own: it has a screen
     shares-own Own: the file asks for it
     ");
     let obstacles: Vec<String> = plan
@@ -179,6 +185,7 @@ fn kernels_are_chosen_and_explained() {
     cannot: the host's kernel 6.18.0 has no vlan, and the host's root cannot run on a kernel of its own; load its modules, or give the machine another image, for example `debian:bookworm`
     must: the host's kernel 6.18.0 has no vlan, netem; load its modules, or leave `kernel = "shared"` away
     shares: the host's kernel 6.18.0 has no vlan, and machines with kernels of their own have no live mounts yet; load its modules, or copy by `files` what it mounts
+    shows-more: it has a screen, and machines with kernels of their own have no live mounts yet; leave `screen` away, or copy by `files` what it mounts
     shares-own: machines with kernels of their own have no live mounts yet; leave `kernel` away, if the host's kernel will do
     "#);
 }

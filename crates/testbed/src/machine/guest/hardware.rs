@@ -20,6 +20,8 @@ pub struct Hardware {
     pub adapters: u32,
     /// How many bytes its disk of changes holds.
     pub disk: u64,
+    /// They have a screen.
+    pub screen: bool,
     /// Modules that their kernel has loaded, sorted.
     pub modules: Vec<String>,
     /// Of a capsule: how many images its machines have. None of any other machine.
@@ -41,6 +43,7 @@ impl Hardware {
             processors: 1,
             adapters: 0,
             disk: LEAST_DISK,
+            screen: false,
             modules: Vec::new(),
             images: 0,
             kernel: spec::GuestKernel::Ours,
@@ -61,6 +64,7 @@ impl Hardware {
             processors: limits.cpu_milli().map_or(1, |milli| milli.div_ceil(1000)),
             adapters: machine.interfaces().len() as u32,
             disk: machine.disk().unwrap_or(DISK).max(LEAST_DISK),
+            screen: machine.has_screen(),
             modules: modules(machine.needs()),
             images: 0,
             kernel: machine.guest_kernel().clone(),
@@ -76,6 +80,7 @@ impl Hardware {
             processors: capsule.processors(),
             adapters: 0,
             disk: 0,
+            screen: false,
             modules: modules(testbed.machines().iter().flat_map(spec::Machine::needs)),
             images: testbed.capsule_images().len() as u32,
             kernel: spec::GuestKernel::Ours,

@@ -7,7 +7,7 @@ use rustix::fd::OwnedFd;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
-use testbed_agent::agent::Tool;
+use testbed_agent::agent::{Mapping, Tool};
 use testbed_agent::{Doing as _, Fault, FaultKind};
 use testbed_sys::fdpass;
 
@@ -18,7 +18,7 @@ const RESTART: &str = "/usr/lib/testbed/restart";
 /// The memory of a template before it was in its root.
 const BEFORE: &str = "/usr/lib/testbed/restart/before";
 /// How long memory may take to be read or written.
-const MEMORY_MOVES: Duration = Duration::from_secs(60);
+pub(super) const MEMORY_MOVES: Duration = Duration::from_secs(60);
 /// How long a hypervisor may take to end.
 const ENDS: Duration = Duration::from_secs(10);
 
@@ -59,9 +59,10 @@ fn generation_in(generation: u32) -> String {
 }
 
 /// A hypervisor. It ends with its jail.
-pub(super) struct Hypervisor {
-    monitor: Monitor,
-    running: Running,
+pub(in crate::machine) struct Hypervisor {
+    pub(super) monitor: Monitor,
+    pub(super) running: Running,
+    pub(super) has_screen: bool,
     /// The file that the guest's memory is mapped from.
     memory: String,
     _reader: Arc<LogReader>,
@@ -77,6 +78,7 @@ impl Hypervisor {
         jail: &Machine,
         command: Vec<String>,
         memory: &str,
+        has_screen: bool,
         port: OwnedFd,
         held: Vec<OwnedFd>,
         console: &Console,
@@ -90,7 +92,7 @@ impl Hypervisor {
         let held = [port, its_monitor, its_console].into_iter().chain(held).collect();
         let running = jail.command(command).spawn_holding(theirs, held)?;
         let monitor = Monitor::open(monitor)?;
-        Ok(Hypervisor { monitor, running, memory: memory.to_owned(), _reader: reader })
+        Ok(Hypervisor { monitor, running, has_screen, memory: memory.to_owned(), _reader: reader })
     }
 
     /// Connects an adapter's hub with a socket. What a hub has beside the adapter is no part of a saved state.
@@ -106,15 +108,19 @@ impl Hypervisor {
     /// Gives the guest its state before it runs.
     pub(super) fn load(&mut self, jail: &Machine, state: State) -> Result<(), Fault> {
         let folder = match state {
-            State::Template => return self.monitor.load_devices(qemu::DEVICES),
+            State::Template => {
+                self.load_screen(jail, qemu::TEMPLATE)?;
+                return self.monitor.load_devices(qemu::DEVICES);
+            }
             State::Restart => RESTART,
             State::Snapshot => SNAPSHOT,
             State::Copy(generation) => {
                 return self.monitor.load_devices(&devices_in(&generation_in(generation)));
             }
         };
-        let (pid, mapped, from) = (self.running.pid()?, self.memory.clone(), memory_in(folder));
-        jail.tool(Tool::LoadMemory { pid, mapped, from }, MEMORY_MOVES)?;
+        let (pid, part, from) = (self.running.pid()?, Mapping::File(self.memory.clone()), memory_in(folder));
+        jail.tool(Tool::LoadMemory { pid, part, from }, MEMORY_MOVES)?;
+        self.load_screen(jail, folder)?;
         self.monitor.load_devices(&devices_in(folder))?;
         if state == State::Snapshot { jail.remove(SNAPSHOT) } else { Ok(()) }
     }
@@ -123,8 +129,9 @@ impl Hypervisor {
     pub(super) fn save(&mut self, jail: &Machine) -> Result<(), Fault> {
         jail.make_dir(SNAPSHOT)?;
         self.monitor.save_devices(&devices_in(SNAPSHOT))?;
-        let (pid, mapped, to) = (self.running.pid()?, self.memory.clone(), memory_in(SNAPSHOT));
-        jail.tool(Tool::SaveMemory { pid, mapped, to, whole: false }, MEMORY_MOVES).map(drop)
+        self.save_screen(jail, SNAPSHOT)?;
+        let (pid, part, to) = (self.running.pid()?, Mapping::File(self.memory.clone()), memory_in(SNAPSHOT));
+        jail.tool(Tool::SaveMemory { pid, part, to, whole: false }, MEMORY_MOVES).map(drop)
     }
 
     /// As [`Hypervisor::save`], for a capsule: with all of its memory, which copies map then.
@@ -132,8 +139,8 @@ impl Hypervisor {
         let folder = generation_in(generation);
         jail.make_dir(&folder)?;
         self.monitor.save_devices(&devices_in(&folder))?;
-        let (pid, mapped, to) = (self.running.pid()?, self.memory.clone(), memory_in(&folder));
-        jail.tool(Tool::SaveMemory { pid, mapped, to, whole: true }, MEMORY_MOVES).map(drop)
+        let (pid, part, to) = (self.running.pid()?, Mapping::File(self.memory.clone()), memory_in(&folder));
+        jail.tool(Tool::SaveMemory { pid, part, to, whole: true }, MEMORY_MOVES).map(drop)
     }
 
     /// Removes what [`Hypervisor::save`] has put there.
@@ -150,6 +157,7 @@ impl Hypervisor {
     pub(super) fn save_restart(&mut self, jail: &Machine) -> Result<(), Fault> {
         jail.make_dir(RESTART)?;
         self.monitor.save_devices(&devices_in(RESTART))?;
+        self.save_screen(jail, RESTART)?;
         let copy = jail.command(["cp", "--sparse=always", qemu::MEMORY, BEFORE]).output()?;
         if copy.success() {
             return Ok(());
@@ -159,8 +167,9 @@ impl Hypervisor {
     }
 
     /// Makes what it has run since its start a template. The guest must stand still, and goes.
-    pub(super) fn save_template(mut self) -> Result<(), Fault> {
+    pub(super) fn save_template(mut self, jail: &Machine) -> Result<(), Fault> {
         self.monitor.save_devices(qemu::DEVICES)?;
+        self.save_screen(jail, qemu::TEMPLATE)?;
         self.monitor.execute("quit", json!({}), None)?;
         self.running.wait(Some(ENDS)).map(drop)
     }

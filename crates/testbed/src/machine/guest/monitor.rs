@@ -68,6 +68,21 @@ impl Monitor {
         }
     }
 
+    /// Lets time pass, as long as there is a hypervisor.
+    ///
+    /// # Errors
+    /// When it ends, or says what it should not.
+    pub(super) fn listen(&mut self, time: Duration) -> Result<(), Fault> {
+        let end = Instant::now() + time;
+        loop {
+            match self.next_line(end) {
+                Ok(said) => self.keep_event(said),
+                Err(fault) if fault.kind == FaultKind::Timeout => return Ok(()),
+                Err(fault) => return Err(fault),
+            }
+        }
+    }
+
     /// Has the devices get the state that a file holds, which [`Monitor::save_devices`] has made.
     ///
     /// # Errors

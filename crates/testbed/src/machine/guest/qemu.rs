@@ -17,6 +17,9 @@ pub(super) const TEMPLATE: &str = "/usr/lib/testbed/template";
 pub(super) const MEMORY: &str = "/usr/lib/testbed/template/memory";
 pub(super) const DEVICES: &str = "/usr/lib/testbed/template/devices";
 pub(super) const CHANGES: &str = "/usr/lib/testbed/template/changes";
+/// The memory of a screen, in bytes, and how the end of its name is among the blocks of memory of QEMU's.
+pub(super) const VIDEO_MEMORY: u64 = 16 << 20;
+pub(super) const VIDEO_BLOCK: &str = "/vga.vram";
 
 /// The descriptors that it has from the start: the socket that the guest's port leads to, the monitor's and the console's,
 /// and from here on that of KVM if that is what its processors run on, of what lies below the disk of a system, and of its
@@ -51,7 +54,10 @@ pub(super) fn boot(hardware: &Hardware, accelerator: &Accelerator, agent: &str) 
     let size = hardware.disk.to_string();
     let first =
         ["/bin/sh", "-c", FIRST_START, "sh", INITIAL_MODULES, agent, TEMPLATE, CHANGES, &size, ROOT, MODULES];
-    let kernel = ["-kernel", KERNEL, "-initrd", "/tmp/initramfs", "-append", PARAMETERS];
+    // Of several consoles the last is the one that programs mean by it.
+    let parameters =
+        if hardware.screen { format!("console=tty0 {PARAMETERS}") } else { PARAMETERS.to_owned() };
+    let kernel = ["-kernel", KERNEL, "-initrd", "/tmp/initramfs", "-append", &parameters];
     let mut words: Vec<String> = first.map(str::to_owned).into();
     words.extend(machine(hardware, accelerator, &format!("{MEMORY},share=on")));
     words.extend(kernel.map(str::to_owned));
@@ -67,14 +73,15 @@ pub(super) fn copy(hardware: &Hardware, accelerator: &Accelerator, memory: &str)
 }
 
 /// The command that becomes QEMU for a system that boots by itself: from its disk, and if it cannot from its CD. Its
-/// console is the first serial port, which the firmware writes to as well. With `waits` it waits for the state of its devices.
+/// console is the first serial port, which the firmware writes to as well if there is no screen. With `waits` it waits for the state of its devices.
 pub(super) fn system(
     hardware: &Hardware,
     accelerator: &Accelerator,
     system: &System,
     waits: bool,
 ) -> Vec<String> {
-    let mut words = common(hardware, "graphics=off", &format!("{MEMORY},{PRIVATE}"));
+    let graphics = if hardware.screen { "graphics=on" } else { "graphics=off" };
+    let mut words = common(hardware, graphics, &format!("{MEMORY},{PRIVATE}"));
     let mut next = FIRST_OTHER_FD;
     let mut handed = |words: &mut Vec<String>| {
         words.extend(["-add-fd".to_owned(), format!("fd={next},set={next}")]);
@@ -118,6 +125,7 @@ pub(super) fn system(
         words.extend(["-device", "ide-cd,drive=cdrom,bootindex=1"].map(str::to_owned));
     }
     words.extend(adapters(system.macs.iter().copied()));
+    words.extend(screen(hardware));
     if waits {
         words.extend(WAITS.map(str::to_owned));
     }
@@ -155,6 +163,7 @@ fn machine(hardware: &Hardware, accelerator: &Accelerator, memory: &str) -> Vec<
         ]);
     }
     words.extend(adapters((0..hardware.adapters).map(adapter_mac)));
+    words.extend(screen(hardware));
     words
 }
 
@@ -179,6 +188,15 @@ fn common(hardware: &Hardware, graphics: &str, memory: &str) -> Vec<String> {
         &["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"],
     ];
     words.concat().into_iter().map(str::to_owned).collect()
+}
+
+/// A screen, if there is to be one. Who is to see it live is handed to QEMU: it listens nowhere.
+fn screen(hardware: &Hardware) -> Vec<String> {
+    if !hardware.screen {
+        return Vec::new();
+    }
+    let device = format!("VGA,vgamem_mb={}", VIDEO_MEMORY >> 20);
+    ["-device", &device, "-vnc", "none"].map(str::to_owned).into()
 }
 
 /// Adapters with these addresses, each on a hub of its own.

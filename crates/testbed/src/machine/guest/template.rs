@@ -43,7 +43,7 @@ pub(crate) fn make_template(
     let console = Console::default();
     let command = qemu::boot(hardware, accelerator, AGENT_ARCHIVE);
     let held = accelerator.open()?.into_iter().collect();
-    let hypervisor = Hypervisor::start(jail, command, qemu::MEMORY, port, held, &console)
+    let hypervisor = Hypervisor::start(jail, command, qemu::MEMORY, hardware.screen, port, held, &console)
         .map_err(|fault| super::with_console(fault, &console))?;
     let link = Arc::new(Link::new("template", ours, 1, Box::new(Greeted)).doing("reach the template")?);
     poller::watch(&link).doing("watch the template")?;
@@ -71,7 +71,7 @@ fn start(
         begin_launcher(link, deadline)?;
         ask(link, Request::Rest, deadline)?;
         hypervisor.stop()?;
-        return hypervisor.save_template();
+        return hypervisor.save_template(jail);
     }
     ask(link, Request::Rest, deadline)?;
     hypervisor.stop()?;
@@ -89,7 +89,7 @@ fn start(
     warm_up(link, deadline);
     ask(link, Request::Rest, deadline)?;
     hypervisor.stop()?;
-    hypervisor.save_template()?;
+    hypervisor.save_template(jail)?;
     Hypervisor::keep_restart(jail)
 }
 

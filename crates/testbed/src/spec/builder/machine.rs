@@ -63,6 +63,12 @@ impl MachineBuilder {
         self
     }
 
+    /// Gives it a screen and a keyboard, and for these a kernel of its own.
+    pub fn screen(mut self) -> Self {
+        self.0.set("screen", true);
+        self
+    }
+
     /// Attaches it to a network, with the next free addresses.
     pub fn attach(self, network: &str) -> Self {
         self.interface_with(network, |interface| interface)

@@ -27,8 +27,14 @@ pub(super) static MACHINE: Table = Table {
         key(
             "kernel",
             Kind::Any(&[Kind::Choice(&["shared", "own"]), Kind::Table(&KERNEL)]),
-            "what `needs` asks for",
+            "what `needs` and `screen` ask for",
             "The host's kernel, or one of its own in a virtual machine: with a table not Debian's for clouds, but which.",
+        ),
+        key(
+            "screen",
+            Kind::Bool,
+            "false",
+            "It has a screen and a keyboard, and for these a kernel of its own.",
         ),
         key(
             "interfaces",
@@ -128,7 +134,7 @@ pub(super) static MACHINE: Table = Table {
             Kind::Bool,
             "true",
             "`false` for a system of its own, which boots from a disk (its `image`) or a `cdrom` and has no agent of ours: \
-             console, power, snapshots and networks are there, and what needs an agent is an error.",
+             console, screen, power, snapshots and networks are there, and what needs an agent is an error.",
         ),
         key("cdrom", PATH, "", "What is in its CD drive: a file, with `agent = false`."),
         key(

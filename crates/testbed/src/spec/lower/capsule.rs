@@ -48,6 +48,12 @@ impl Checker<'_> {
             let help = "leave it away: all machines of a capsule have its kernel";
             self.report(misfit(place, "a machine in a capsule has no kernel of its own", help));
         }
+        if draft.machine.has_screen()
+            && let Some(flag) = draft.section.get("screen")
+        {
+            let help = "leave it away: all machines of a capsule have its kernel";
+            self.report(misfit(&flag.place, "a machine in a capsule has no screen", help));
+        }
         if let Some(flag) = draft.section.get("agent").filter(|_| !draft.machine.has_agent()) {
             let help = "leave it away: all that a capsule holds is reached by agents";
             self.report(misfit(&flag.place, "a machine in a capsule has an agent", help));

@@ -107,6 +107,8 @@ impl Checker<'_> {
         let ready = self.ready(section, &entry.key, Lines::of(&services), deadlines);
         let limits = self.limits(section);
         let router = section.flag("router");
+        let screen = section.flag("screen");
+        let any_sysctl = kernel == Kernel::Own || screen;
         Machine {
             name: entry.key.clone(),
             declared: entry.key.clone(),
@@ -127,8 +129,9 @@ impl Checker<'_> {
             disk: self.disk(section, &limits),
             limits,
             needs: self.needs(section),
-            sysctls: self.sysctls(section, kernel, router),
+            sysctls: self.sysctls(section, any_sysctl, router),
             router,
+            screen,
             ports: Vec::new(),
             control: Control::None,
             init,
@@ -154,26 +157,32 @@ impl Checker<'_> {
     fn kernel(&mut self, section: &Section<'_>, image: &str, images: &Images<'_>) -> Kernel {
         let is_table = |node: &&Node| matches!(node.value, Value::Table(_));
         let own = section.get("kernel").filter(is_table).map(|node| ("own", &node.place));
-        match own.or_else(|| section.text("kernel")) {
-            Some(("own", place)) => {
-                if images.is_host(image) {
-                    let mut problem = Problem::error(
-                        ProblemKind::Misfit,
-                        place,
-                        "the host's root cannot run on a kernel of its own",
-                    );
-                    if let Some((_, at)) = section.text("image") {
-                        problem = problem.also(at, "this image is the host's root");
-                    }
-                    self.report(
-                        problem.help("give the machine another image, for example `debian:bookworm`"),
-                    );
+        let screen = section.get("screen").filter(|_| section.flag("screen")).map(|node| &node.place);
+        let (kernel, asks) = match own.or_else(|| section.text("kernel")) {
+            Some(("own", place)) => (Kernel::Own, Some(place)),
+            Some(("shared", place)) => {
+                if let Some(screen) = screen {
+                    let what = "a machine with the host's kernel has no screen";
+                    let problem = Problem::error(ProblemKind::Misfit, screen, what);
+                    let problem = problem.also(place, "this asks for the host's kernel");
+                    self.report(problem.help("write `kernel = \"own\"`, or leave it away"));
                 }
-                Kernel::Own
+                (Kernel::Shared, None)
             }
-            Some(("shared", _)) => Kernel::Shared,
-            _ => Kernel::Any,
+            _ => (Kernel::Any, screen),
+        };
+        if let Some(place) = asks.filter(|_| images.is_host(image)) {
+            let what = match kernel {
+                Kernel::Own => "the host's root cannot run on a kernel of its own",
+                _ => "the host's root cannot run on a kernel of its own, which a screen needs",
+            };
+            let mut problem = Problem::error(ProblemKind::Misfit, place, what);
+            if let Some((_, at)) = section.text("image") {
+                problem = problem.also(at, "this image is the host's root");
+            }
+            self.report(problem.help("give the machine another image, for example `debian:bookworm`"));
         }
+        kernel
     }
 
     /// What is process 1, and the kernel that this takes.
@@ -282,7 +291,7 @@ impl Checker<'_> {
         Some(disk)
     }
 
-    fn sysctls(&mut self, section: &Section<'_>, kernel: Kernel, router: bool) -> Vec<(String, String)> {
+    fn sysctls(&mut self, section: &Section<'_>, any: bool, router: bool) -> Vec<(String, String)> {
         let mut sysctls: Vec<(String, String)> = Vec::new();
         for entry in section.entries("sysctls") {
             let name = entry.key.replace('/', ".");
@@ -293,7 +302,7 @@ impl Checker<'_> {
                     Problem::error(ProblemKind::BadName, &entry.at, message)
                         .help("write `net.ipv4.ip_forward`, for example"),
                 );
-            } else if kernel != Kernel::Own && !is_namespaced(&name) {
+            } else if !any && !is_namespaced(&name) {
                 let message = format!("the kernel parameter {} is the host's", quoted(&name));
                 let problem = Problem::error(ProblemKind::Misfit, &entry.at, message);
                 self.report(problem.help("a machine that sets it needs kernel = \"own\""));

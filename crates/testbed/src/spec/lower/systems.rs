@@ -75,6 +75,7 @@ impl Checker<'_> {
             needs: Vec::new(),
             sysctls: Vec::new(),
             router: false,
+            screen: section.flag("screen"),
             ports: Vec::new(),
             control: Control::None,
             init: Init::Agent,

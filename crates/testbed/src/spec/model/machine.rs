@@ -31,6 +31,7 @@ pub struct Machine {
     pub(in crate::spec) needs: Vec<Need>,
     pub(in crate::spec) sysctls: Vec<(String, String)>,
     pub(in crate::spec) router: bool,
+    pub(in crate::spec) screen: bool,
     pub(in crate::spec) ports: Vec<Port>,
     pub(in crate::spec) control: Control,
     pub(in crate::spec) init: Init,
@@ -143,6 +144,11 @@ impl Machine {
     /// It forwards packets between its networks.
     pub fn is_router(&self) -> bool {
         self.router
+    }
+
+    /// It has a screen and a keyboard.
+    pub fn has_screen(&self) -> bool {
+        self.screen
     }
 
     /// Its ports that the host publishes.

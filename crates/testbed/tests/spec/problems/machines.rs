@@ -186,6 +186,49 @@ router = true
 }
 
 #[test]
+fn a_screen_needs_a_kernel_of_its_own() {
+    assert_snapshot!(problems(r#"
+[machines.a]
+screen = true
+[machines.b]
+image = "debian:sid"
+kernel = "shared"
+screen = true
+[machines.c]
+image = "debian:sid"
+screen = true
+sysctls = { "vm.swappiness" = 1 }
+[machines.d]
+image = "debian:sid"
+screen = "yes"
+"#), @r#"
+    error[misfit]: the host's root cannot run on a kernel of its own, which a screen needs
+     --> testbed.toml:3:10
+      |
+    3 | screen = true
+      |          ^^^^
+      |
+      = help: give the machine another image, for example `debian:bookworm`
+
+    error[misfit]: a machine with the host's kernel has no screen
+     --> testbed.toml:7:10
+      |
+    6 | kernel = "shared"
+      |          -------- this asks for the host's kernel
+    7 | screen = true
+      |          ^^^^
+      |
+      = help: write `kernel = "own"`, or leave it away
+
+    error[wrong-type]: expected true or false, found text
+      --> testbed.toml:14:10
+       |
+    14 | screen = "yes"
+       |          ^^^^^
+    "#);
+}
+
+#[test]
 fn the_disk_lies_in_memory() {
     assert_snapshot!(problems(r#"
 [machines.a]

@@ -35,7 +35,7 @@ password = "x"
     5 | password = "x"
       | ^^^^^^^^
       |
-      = help: `[machines.NAME]` has the keys `image`, `kernel`, `interfaces`, `gateway`, `routes`, `router`, `hostname`, `files`, `mounts`, `env`, `pass-env`, `services`, `ready`, `depends`, `limits`, `disk`, `needs`, `sysctls`, `ports`, `control`, `init`, `agent`, `cdrom`, `count`
+      = help: `[machines.NAME]` has the keys `image`, `kernel`, `screen`, `interfaces`, `gateway`, `routes`, `router`, `hostname`, `files`, `mounts`, `env`, `pass-env`, `services`, `ready`, `depends`, `limits`, `disk`, `needs`, `sysctls`, `ports`, `control`, `init`, `agent`, `cdrom`, `count`
 
     error[unknown-key]: unknown key `network`
      --> testbed.toml:7:2
