@@ -229,6 +229,12 @@ screen = "yes"
 }
 
 #[test]
+fn a_capsule_has_no_screens() {
+    let text = problems("capsule = true\n[machines.a]\nimage = \"debian:sid\"\nscreen = true\n");
+    assert!(text.contains("error[misfit]: a machine in a capsule has no screen"), "{text}");
+}
+
+#[test]
 fn the_disk_lies_in_memory() {
     assert_snapshot!(problems(r#"
 [machines.a]
