@@ -16,7 +16,7 @@ use std::process::ExitCode;
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const USAGE: &str =
-    "testbed-bench [--rounds N] [NAME…]: one five run copies thousand exec output traffic kernels\n";
+    "testbed-bench [--rounds N] [NAME…]: one five run copies thousand exec output traffic kernels capsules\n";
 
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();

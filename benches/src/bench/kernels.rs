@@ -13,7 +13,7 @@ use testbed::{Engine, spec};
 use testbed_agent::agent::{Report, Tool};
 
 /// Where root's images are.
-const STORE: &str = "/var/cache/testbed";
+pub(super) const STORE: &str = "/var/cache/testbed";
 
 const ONE: &str = "[machines.m]\nimage = \"debian:bookworm\"\nkernel = \"own\"";
 const FIVE: &str = r#"
@@ -75,27 +75,30 @@ impl Ready {
     }
 }
 
-fn words_of(pid: u32) -> Outcome<Vec<String>> {
+pub(super) fn words_of(pid: u32) -> Outcome<Vec<String>> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/cmdline"))?;
     Ok(text.split_terminator('\0').map(str::to_owned).collect())
 }
 
 /// The hypervisors of a bed's machines.
 fn hypervisors(bed: &Bed) -> Outcome<Vec<u32>> {
-    let jails: Vec<u32> = bed.machines().map(|machine| machine.pid()).collect::<Result<_, _>>()?;
+    bed.machines().map(|machine| hypervisor_in(machine.pid()?)).collect()
+}
+
+/// The hypervisor in the jail with this process 1.
+pub(super) fn hypervisor_in(jail: u32) -> Outcome<u32> {
     let namespace = |pid: u32| std::fs::read_link(format!("/proc/{pid}/ns/pid"));
-    let wanted: Vec<_> = jails.iter().map(|pid| namespace(*pid)).collect::<Result<_, _>>()?;
-    let mut found = Vec::new();
+    let wanted = namespace(jail)?;
     for entry in std::fs::read_dir("/proc")? {
         let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         let is_one = Path::new(&format!("/proc/{pid}/exe")).read_link().is_ok_and(|exe| {
             exe.file_name().is_some_and(|name| name.to_string_lossy().starts_with("qemu-system"))
         });
-        if is_one && namespace(pid).is_ok_and(|its| wanted.contains(&its)) {
-            found.push(pid);
+        if is_one && namespace(pid).is_ok_and(|its| its == wanted) {
+            return Ok(pid);
         }
     }
-    Ok(found)
+    Err("no hypervisor".into())
 }
 
 /// All of them.

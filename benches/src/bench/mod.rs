@@ -1,5 +1,6 @@
 //! The benches: ours and the floor by turns.
 
+mod capsules;
 mod commands;
 mod copies;
 mod kernels;
@@ -35,6 +36,7 @@ const ALL: &[Bench] = &[
     ("output", 5, commands::output),
     ("traffic", 5, traffic::traffic),
     ("kernels", 10, kernels::kernels),
+    ("capsules", 10, capsules::capsules),
 ];
 
 pub(crate) fn run(names: &[String], rounds: Option<usize>) -> Outcome<()> {

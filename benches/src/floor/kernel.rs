@@ -2,6 +2,7 @@
 
 use crate::Outcome;
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::OwnedFd;
 use rustix::mount::{MountFlags, MountPropagationFlags};
 use std::ffi::CString;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -17,7 +18,8 @@ use testbed_agent::launch::{Interface, Machine, Root, Upper};
 use testbed_sys::fdpass;
 use testbed_sys::process::{self, SingleThreaded};
 
-const START: &str = r#"exec 3<&0 4<&2 2>&1 < /dev/null; exec "$@""#;
+/// Gives it the sockets of its agent's port, its monitor and its console as they are called in its words.
+const START: &str = r#"exec 3<&0 4<&2 5<&1 < /dev/null > /dev/null 2>&1; exec "$@""#;
 
 /// What is done with hypervisors that are ready.
 type Work = fn(&mut [Raw]) -> Outcome<()>;
@@ -74,7 +76,7 @@ fn round(words: &[String], count: usize, work: fn(&mut [Raw]) -> Outcome<()>) ->
         if words.iter().any(|word| word.starts_with("hubport")) {
             wires.push(raw.connect()?);
         }
-        raw.load()?;
+        raw.load(words)?;
     }
     if !wires.is_empty() {
         std::thread::spawn(move || hub(&wires));
@@ -98,6 +100,36 @@ fn round(words: &[String], count: usize, work: fn(&mut [Raw]) -> Outcome<()>) ->
     Ok(if count == 1 { answered } else { begun.elapsed() })
 }
 
+/// Rounds of a copy of a capsule, which goes on until a command on the machine that it knows by [`CLIENT`] has succeeded.
+pub(super) fn copies(
+    command: &str,
+    layers: &str,
+    words: &[String],
+) -> Outcome<impl FnMut(SingleThreaded) -> Outcome<Duration> + use<>> {
+    enter(layers)?;
+    let command: Vec<String> = command.split(' ').map(str::to_owned).collect();
+    let words = words.to_vec();
+    Ok(move |_| {
+        let begun = Instant::now();
+        let mut raw = Raw::start(&words)?;
+        raw.greet()?;
+        raw.load(&words)?;
+        raw.go_on()?;
+        raw.tell(0, Kind::Wake, &wake())?;
+        raw.open_on(CLIENT, UNUSED, run_program(command.clone()))?;
+        raw.wait_for(UNUSED)?;
+        let took = begun.elapsed();
+        raw.process.kill()?;
+        raw.process.wait()?;
+        Ok(took)
+    })
+}
+
+/// The number of the third machine: the first is what the networks have.
+const CLIENT: &str = "4";
+/// A channel that nothing has run on.
+const UNUSED: u32 = 1_000_001;
+
 fn ask_all(all: &mut [Raw], request: impl Fn(usize) -> Request) -> Outcome<()> {
     for (number, raw) in all.iter_mut().enumerate() {
         raw.open(3, request(number))?;
@@ -106,8 +138,12 @@ fn ask_all(all: &mut [Raw], request: impl Fn(usize) -> Request) -> Outcome<()> {
 }
 
 fn run_true() -> Request {
+    run_program(vec!["true".into()])
+}
+
+fn run_program(words: Vec<String>) -> Request {
     let stdio = Streams::Apart { input: Source::Null, output: Sink::Null, error: ErrorSink::Null };
-    let program = Program::Argv(vec!["true".into()]);
+    let program = Program::Argv(words);
     Request::Run(Run {
         program,
         script: None,
@@ -153,6 +189,8 @@ struct Raw {
     process: Child,
     monitor: BufReader<UnixStream>,
     agent: UnixStream,
+    /// Says little.
+    _console: OwnedFd,
     decoder: Decoder,
 }
 
@@ -160,15 +198,16 @@ impl Raw {
     fn start(words: &[String]) -> Outcome<Raw> {
         let (agent, its_agent) = fdpass::stream_pair()?;
         let (monitor, its_monitor) = fdpass::stream_pair()?;
+        let (console, its_console) = fdpass::stream_pair()?;
         let process = Command::new("/bin/sh")
             .args(["-c", START, "sh"])
             .args(words)
             .stdin(Stdio::from(its_agent))
-            .stdout(Stdio::null())
+            .stdout(Stdio::from(its_console))
             .stderr(Stdio::from(its_monitor))
             .spawn()?;
         let monitor = BufReader::new(UnixStream::from(monitor));
-        Ok(Raw { process, monitor, agent: agent.into(), decoder: Decoder::new() })
+        Ok(Raw { process, monitor, agent: agent.into(), _console: console, decoder: Decoder::new() })
     }
 
     fn greet(&mut self) -> Outcome<()> {
@@ -176,13 +215,16 @@ impl Raw {
         self.command(r#"{"execute":"qmp_capabilities"}"#)
     }
 
-    fn load(&mut self) -> Outcome<()> {
+    /// Gives it the state of its devices, which is beside its memory.
+    fn load(&mut self, words: &[String]) -> Outcome<()> {
+        let memory = words.iter().find_map(|word| word.split_once("mem-path=")?.1.split(',').next());
+        let (folder, _) = memory.and_then(|path| path.rsplit_once('/')).ok_or("no memory")?;
         self.command(
             r#"{"execute":"migrate-set-capabilities","arguments":{"capabilities":[{"capability":"events","state":true}]}}"#,
         )?;
-        self.command(
-            r#"{"execute":"migrate-incoming","arguments":{"uri":"file:/usr/lib/testbed/template/devices"}}"#,
-        )?;
+        self.command(&format!(
+            r#"{{"execute":"migrate-incoming","arguments":{{"uri":"file:{folder}/devices"}}}}"#
+        ))?;
         self.wait_line("\"completed\"")
     }
 
@@ -233,7 +275,12 @@ impl Raw {
     }
 
     fn open(&mut self, channel: u32, request: Request) -> Outcome<()> {
-        self.tell(channel, Kind::Open, &Open { machine: String::new(), request })
+        self.open_on("", channel, request)
+    }
+
+    /// Of a machine of a capsule.
+    fn open_on(&mut self, machine: &str, channel: u32, request: Request) -> Outcome<()> {
+        self.tell(channel, Kind::Open, &Open { machine: machine.to_owned(), request })
     }
 
     /// Waits for the reply on a channel.

@@ -42,6 +42,7 @@ pub(crate) fn play(arguments: &[String]) -> Outcome<()> {
         ["netns"] => serve(timed(netns::round)),
         ["traffic"] => serve(link::rounds()),
         ["kernel", what, layers, ..] => serve(kernel::rounds(what, layers, &arguments[3..])?),
+        ["capsule", command, layers, ..] => serve(kernel::copies(command, layers, &arguments[3..])?),
         ["agent"] => exec::serve(),
         ["receive-traffic"] => receive_traffic(),
         ["send-traffic", to] => {

@@ -140,6 +140,12 @@ impl Bed {
         self.shared.capsule.as_ref().map_or(machine, |capsule| &capsule.machine).load(modules)
     }
 
+    /// The machine that holds all others, if the testbed is a capsule. There is nothing in it to run, but it has a console,
+    /// and the host knows its process 1.
+    pub fn capsule(&self) -> Option<&Machine> {
+        self.shared.capsule.as_ref().map(|capsule| &capsule.machine)
+    }
+
     /// The capsule that it is in, for what can be done with that only as a whole.
     pub(super) fn in_capsule(&self, doing: &str) -> Result<(), Fault> {
         if self.shared.capsule.is_none() {

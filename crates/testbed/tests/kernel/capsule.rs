@@ -1,12 +1,15 @@
 //! Testbeds in one machine with a kernel of its own.
 
-use super::{SOON, answered, up};
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpStream;
-use std::time::Duration;
-use testbed::FaultKind;
-use testbed::bed::{Bed, Ending};
+use super::{SOON, answered, testbed, up};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use testbed::bed::{Bed, Ending, Options, StoredImages};
+use testbed::image::{self, Store};
 use testbed::machine::Condition;
+use testbed::net::{capture, uplink};
+use testbed::{FaultKind, host};
 use testbed_agent::agent::Exit;
 
 /// A number that a program of a machine counts up.
@@ -160,4 +163,103 @@ fn a_fork_goes_on_with_all_that_runs() {
     counts_on(&bed, "right", "/run/count");
     bed.restart("router", Ending::Soft).unwrap();
     counts_on(&bed, "left", "/run/talk");
+}
+
+/// A capsule whose machines may reach services of this host.
+fn with_a_way_out() -> Bed {
+    let options = Options {
+        uplink: uplink::Options { to_host: true, ..uplink::Options::default() },
+        ..Options::default()
+    };
+    let (store, engine) = (Store::open("/var/cache/testbed").unwrap(), host::engine().unwrap());
+    let images = StoredImages {
+        store: &store,
+        engine: engine.clone(),
+        options: image::Options::default(),
+        progress: &|_| {},
+    };
+    Bed::up(&engine, &Arc::new(testbed("capsule/tools")), &images, &options).unwrap()
+}
+
+#[test]
+fn what_one_kernel_has_all_its_machines_have() {
+    let bed = with_a_way_out();
+    let [near, far] = ["near", "far"].map(|name| &bed[name]);
+    // Tagged frames on the raw wire, read off it by a capture from outside.
+    for (machine, number) in [(near, 1), (far, 2)] {
+        let tag = "ip link set wire up && ip link add link wire name wire.93 type vlan id 93 && ip link set wire.93 up";
+        machine.succeed(&format!("{tag} && ip address add 10.93.0.{number}/24 dev wire.93")).unwrap();
+    }
+    let (mut packets, output) = pipe_of_packets();
+    let filter = "vlan 93 and icmp".parse().unwrap();
+    let capture = bed.capture(capture::Options { filter, ..capture::Options::all("wire") }, output).unwrap();
+    assert_eq!(answered(&bed, "near", "10.93.0.2", 56), 3);
+    assert_eq!(capture.stop().unwrap().packets, 6, "three requests and three answers");
+    let mut bytes = Vec::new();
+    packets.read_to_end(&mut bytes).unwrap();
+    // The tag as it stands in the frame (IEEE 802.1Q): type, and number 93.
+    assert!(bytes.windows(4).filter(|window| *window == [0x81, 0, 0, 93]).count() >= 6);
+
+    // A delay on one end of the wire.
+    far.succeed("tc qdisc add dev wire root netem delay 100ms").unwrap();
+    let began = Instant::now();
+    assert_eq!(answered(&bed, "near", "10.93.0.2", 56), 3);
+    assert!(began.elapsed() >= Duration::from_millis(100));
+    far.succeed("tc qdisc delete dev wire root").unwrap();
+
+    // An encrypted tunnel through the VLAN.
+    let keys = ["near", "far"].map(|name| {
+        let keys = bed[name].succeed("umask 77; wg genkey | tee /root/key | wg pubkey").unwrap();
+        keys.trim().to_owned()
+    });
+    for (machine, key, number, other) in [(near, &keys[1], 1, 2), (far, &keys[0], 2, 1)] {
+        machine
+            .succeed(&format!(
+                "ip link add wg0 type wireguard && ip address add 10.94.0.{number}/24 dev wg0 && \
+                 wg set wg0 private-key /root/key listen-port 7000 peer {key} allowed-ips 10.94.0.{other}/32 \
+                 endpoint 10.93.0.{other}:7000 && ip link set wg0 up"
+            ))
+            .unwrap();
+    }
+    assert_eq!(answered(&bed, "near", "10.94.0.2", 56), 3);
+
+    // Limits are kept inside.
+    let bomb = far.shell("for n in $(seq 100); do sleep 100 & done; wait").deadline(SOON).output().unwrap();
+    assert!(!bomb.success());
+    assert!(far.processes().unwrap().len() <= 50);
+    near.succeed("true").unwrap();
+
+    // Out by the host, and by its programs to what they may reach of the testbed.
+    let server = TcpListener::bind(SocketAddr::new(world(), 0)).unwrap();
+    let at = server.local_addr().unwrap();
+    let said = std::thread::spawn(move || {
+        let (mut stream, _) = server.accept().unwrap();
+        stream.write_all(b"from outside").unwrap();
+    });
+    let hears = format!("exec 3<>/dev/tcp/{}/{}; cat <&3", at.ip(), at.port());
+    assert_eq!(near.command(["bash", "-c", &hears]).deadline(SOON).output().unwrap().text(), "from outside");
+    said.join().unwrap();
+    assert_eq!(near.succeed("testbed exec far -- hostname").unwrap(), "far\n");
+    assert!(!near.shell("testbed exec plain -- hostname").output().unwrap().success(), "it may not");
+    assert!(!bed["plain"].shell("command -v ip").output().unwrap().success(), "each has its own image");
+
+    // All of that again in a fork: what is under way in the kernel is not to be set up anew.
+    let fork = bed.fork(None).unwrap();
+    for to in ["10.93.0.2", "10.94.0.2"] {
+        assert_eq!(answered(&fork, "near", to, 56), 3, "{to}");
+    }
+    assert_eq!(fork["near"].succeed("testbed exec far -- hostname").unwrap(), "far\n");
+}
+
+/// An address of this host that is not its loopback.
+fn world() -> IpAddr {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    // Nothing is sent.
+    socket.connect("192.0.2.1:9").unwrap();
+    socket.local_addr().unwrap().ip()
+}
+
+fn pipe_of_packets() -> (std::fs::File, std::fs::File) {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    (read.into(), write.into())
 }
