@@ -11,6 +11,15 @@ fn openvpn_passes_all_its_tests() {
     assert!(called.verdict().starts_with("4 passed, 2 failed as expected in "), "{}", called.text());
 }
 
+/// On one kernel that is not the host's, from where the tunnel is up.
+#[test]
+fn openvpn_passes_them_in_a_capsule_and_more() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/openvpn/capsule");
+    let called = Folder::empty().call(&["run", example.to_str().unwrap()]);
+    assert_eq!(called.code, Some(0), "{called:?}");
+    assert!(called.verdict().starts_with("5 passed, 2 failed as expected in "), "{}", called.text());
+}
+
 #[test]
 fn the_gateways_tests_run_on_the_gateway() {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/gateway");

@@ -6,6 +6,7 @@ mod booted;
 mod capsule;
 mod clones;
 mod console;
+mod forks;
 mod hostile;
 mod modules;
 mod releases;

@@ -28,8 +28,8 @@ const STORE: &str = "/var/cache/testbed";
 #[ignore = "a process that tests start"]
 fn keeper() {
     let mode = std::env::var(KEEPER).unwrap();
-    if let "template" | "kernel" = &*mode {
-        return keep_kernels(mode == "template");
+    if let "template" | "kernel" | "capsule" = &*mode {
+        return keep_kernels(mode == "template", mode == "capsule");
     }
     let engine = testbed::host::engine().unwrap();
     tell(&format!("launcher {}", engine.launcher_pid()));
@@ -58,13 +58,13 @@ fn keeper() {
 
 /// The keeper of a machine with a kernel of its own, which goes on copying it and going back until it is killed; or which is
 /// killed before what such machines start from is there.
-fn keep_kernels(anew: bool) {
+fn keep_kernels(anew: bool, capsule: bool) {
     tell("began");
     // A disk of this size has no other.
     let disk = if anew { format!("disk = \"{}M\"", 17 + std::process::id() % 1000) } else { String::new() };
-    let text = format!(
-        "[machines.m]\nimage = \"debian:bookworm\"\nkernel = \"own\"\nservices = {{ s = \"sleep 1000\" }}\n{disk}"
-    );
+    let (first, kernel) = if capsule { ("capsule = true", "") } else { ("", "kernel = \"own\"") };
+    let services = "services = { s = \"sleep 1000\" }";
+    let text = format!("{first}\n[machines.m]\nimage = \"debian:bookworm\"\n{kernel}\n{services}\n{disk}");
     let engine = testbed::host::engine().unwrap();
     tell(&format!("launcher {}", engine.launcher_pid()));
     let store = Store::open(STORE).unwrap();
@@ -284,15 +284,16 @@ fn nothing_outlives_a_killed_keeper_of_kernels() {
         keeper
     };
     let before = HostState::look();
-    let runs: u64 = std::env::var(RUNS).map_or(6, |n| n.parse::<u64>().unwrap() / 3);
+    let runs: u64 = std::env::var(RUNS).map_or(8, |n| n.parse::<u64>().unwrap() / 3);
     let mut dice = Dice(std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64 | 1);
     for run in 0..runs {
-        let mut keeper = match run % 3 {
+        let mut keeper = match run % 4 {
             0 => start(),
             1 => Keeper::start("kernel"),
-            _ => Keeper::start("template"),
+            2 => Keeper::start("template"),
+            _ => Keeper::start("capsule"),
         };
-        if run % 3 > 0 {
+        if run % 4 > 0 {
             keeper.wait_for("began");
         }
         std::thread::sleep(Duration::from_millis(dice.throw(2000)));
