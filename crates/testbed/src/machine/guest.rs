@@ -22,7 +22,8 @@ pub(crate) use qemu::image_root;
 pub(crate) use system::System;
 pub(crate) use template::{make_template, recipe};
 
-use super::{Console, Core, Life, Machine, ServedPrograms, Upper};
+use super::life::{AgentHandler, Life, ServedPrograms};
+use super::{Console, Core, Machine, Upper};
 use crate::engine::Engine;
 use crate::engine::inside::Inside;
 use crate::engine::link::{Event, Handler, Link, lock};
@@ -213,7 +214,7 @@ pub(super) fn make(
     };
     let (ours, theirs) = fdpass::stream_pair().doing("make a socket")?;
     let (life, control) = (Arc::new(Life::default()), ServedPrograms::default());
-    let greeted = super::AgentHandler { life: Arc::clone(&life), control: Arc::clone(&control) };
+    let greeted = AgentHandler { life: Arc::clone(&life), control: Arc::clone(&control) };
     let handler = GuestHandler { agent: greeted, jail: Arc::downgrade(&jail.shared), inside };
     let first = asleep.as_ref().map_or(1, |asleep| asleep.next_channel);
     let link = Arc::new(Link::new(name, ours, first, Box::new(handler)).doing("reach the machine")?);
@@ -350,7 +351,7 @@ fn done(frame: &Frame) -> Result<(), Fault> {
 }
 
 struct GuestHandler {
-    agent: super::AgentHandler,
+    agent: AgentHandler,
     jail: Weak<super::Shared>,
     inside: Option<Arc<Inside>>,
 }

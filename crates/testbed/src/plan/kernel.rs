@@ -2,7 +2,8 @@
 
 use super::capability::host_for;
 use super::{Host, Obstacle, PlannedKernel};
-use crate::spec::{Base, Kernel, Machine, Need, Testbed};
+use crate::spec::{Base, Init, Kernel, Machine, Need, Testbed};
+use std::borrow::Cow;
 use std::sync::Arc;
 use testbed_agent::{Fault, FaultKind};
 
@@ -36,6 +37,7 @@ pub fn decide_kernels(testbed: &Arc<Testbed>, host: &Host) -> Result<Arc<Testbed
     if testbed.has_decided_kernels() {
         return Ok(Arc::clone(testbed));
     }
+    let testbed = &*with_capsule(testbed, host);
     let decide = |machine: &Machine| {
         let choice = Choice::new(machine, testbed, host);
         match choice.obstacle {
@@ -115,11 +117,35 @@ impl Choice {
             why: NO_OWN_KERNELS.to_owned(),
             hint: "use a host with x86-64, or leave `capsule` away, if the host's kernel will do".to_owned(),
         });
-        Choice { kernel: PlannedKernel::Capsule, why: "the testbed is a capsule".to_owned(), obstacle }
+        let missing = host.lacks(machine.needs());
+        let why = match &missing[..] {
+            [] => "the testbed is a capsule".to_owned(),
+            missing => format!("the testbed is a capsule; the host's kernel has no {}", missing.join(", ")),
+        };
+        Choice { kernel: PlannedKernel::Capsule, why, obstacle }
     }
 }
 
 const NO_OWN_KERNELS: &str = "machines have no kernels of their own on this kind of processor";
+
+/// The testbed, in a capsule if that is better for it: where several machines need what the host's kernel lacks, one kernel
+/// does for all, as long as all of them can be in a capsule.
+pub(super) fn with_capsule<'a>(testbed: &'a Testbed, host: &Host) -> Cow<'a, Testbed> {
+    let lacks =
+        |machine: &&Machine| machine.kernel() == Kernel::Any && !host.lacks(machine.needs()).is_empty();
+    let fits = |machine: &Machine| {
+        let base = base_of(machine.image(), testbed);
+        let is_plain =
+            machine.kernel() != Kernel::Own && machine.has_agent() && machine.init() == Init::Agent;
+        is_plain && machine.mounts().is_empty() && base != Some(&Base::Host)
+    };
+    let machines = testbed.machines();
+    let is_better = testbed.capsule().is_none()
+        && host.own_kernels
+        && machines.iter().filter(lacks).nth(1).is_some()
+        && machines.iter().all(fits);
+    if is_better { Cow::Owned(testbed.in_capsule()) } else { Cow::Borrowed(testbed) }
+}
 
 /// What keeps a machine from having a kernel of its own, and what to do instead.
 fn beyond_own_kernels(

@@ -12,7 +12,7 @@ use crate::spec::{
     Base, Expect, FileContent, FileEntry, Fresh, Image, Machine, Need, Network, On, Step, Test, Testbed,
     graph, print_size,
 };
-use kernel::Choice;
+use kernel::{Choice, with_capsule};
 use serde::Serialize;
 use std::collections::{BTreeSet, HashMap};
 
@@ -185,6 +185,7 @@ pub struct Obstacle {
 impl Plan {
     /// Plans a testbed for a host.
     pub fn new(testbed: &Testbed, host: &Host) -> Plan {
+        let testbed = &*with_capsule(testbed, host);
         let mut obstacles = Vec::new();
         let mut kernels = HashMap::new();
         for machine in testbed.machines() {

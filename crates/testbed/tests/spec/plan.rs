@@ -237,3 +237,41 @@ fn machines_start_after_those_they_depend_on() {
     let order: Vec<&str> = start_order(&bed).into_iter().map(Machine::name).collect();
     assert_eq!(order, ["b", "d", "c-1", "c-2", "a"]);
 }
+
+#[test]
+fn several_machines_that_lack_something_share_a_capsule() {
+    let file = |more: &str| {
+        testbed(&format!(
+            r#"
+            name = "pair"
+            [defaults]
+            image = "debian:bookworm"
+            [machines.a]
+            needs = ["vlan", "netem"]
+            [machines.b]
+            needs = ["vlan"]
+            [machines.c]
+            {more}
+            "#
+        ))
+    };
+    let kernels = |bed: &Testbed, host: &Host| -> Vec<PlannedKernel> {
+        Plan::new(bed, host).machines.into_iter().map(|machine| machine.kernel).collect()
+    };
+    use PlannedKernel::{Capsule, Own, Shared};
+    let bed = file("");
+    assert_eq!(kernels(&bed, &host(&["vlan", "netem"])), [Shared, Shared, Shared]);
+    // One alone has its own.
+    assert_eq!(kernels(&bed, &host(&["vlan"])), [Own, Shared, Shared]);
+    assert_eq!(kernels(&bed, &host(&["netem"])), [Capsule, Capsule, Capsule]);
+    let plan = Plan::new(&bed, &host(&[]));
+    assert_eq!(plan.machines[0].why, "the testbed is a capsule; the host's kernel has no vlan, netem");
+    assert_eq!(plan.machines[2].why, "the testbed is a capsule");
+    assert!(decide_kernels(&Arc::new(bed), &host(&[])).unwrap().capsule().is_some());
+    // One that cannot be in a capsule keeps the others out of it.
+    for other in ["image = \"host\"", "kernel = \"own\"", "mounts = { \"/code\" = \".\" }"] {
+        let bed = file(other);
+        assert_eq!(kernels(&bed, &host(&[]))[..2], [Own, Own], "{other}");
+        assert!(decide_kernels(&Arc::new(bed), &host(&[])).unwrap().capsule().is_none());
+    }
+}

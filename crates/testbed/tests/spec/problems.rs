@@ -1,5 +1,6 @@
 //! What is wrong with a file, as it is told.
 
+mod capsules;
 mod files;
 mod machines;
 mod shape;

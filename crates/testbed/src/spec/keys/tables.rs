@@ -53,7 +53,7 @@ static CAPSULE: Table = Table {
         key(
             "memory",
             Kind::Text(Form::Size),
-            "`512M`",
+            "`512M`, and more for more than four machines",
             "How much memory all machines have together, what they write to files included.",
         ),
         key("cpus", Kind::Integer { min: 1, max: 64 }, "1", "How many processors they have together."),

@@ -2,14 +2,11 @@ use super::Checker;
 use super::images::Images;
 use super::machines::MachineDraft;
 use super::section::Section;
-use crate::spec::model::Capsule;
+use crate::spec::model::{Capsule, Init, Kernel};
 use crate::spec::print_size;
 use crate::spec::problem::{Place, Problem, ProblemKind};
 use crate::spec::raw::Value;
 
-/// What it has where the file says nothing: bytes, and processors.
-const MEMORY: u64 = 512 << 20;
-const PROCESSORS: u32 = 1;
 /// A kernel and its launcher fit in, in bytes.
 const LEAST_MEMORY: u64 = 128 << 20;
 
@@ -26,7 +23,8 @@ impl Checker<'_> {
         if matches!(asked.value, Value::Bool(false)) {
             return None;
         }
-        let memory = self.size(&section, "memory").unwrap_or(MEMORY);
+        let usual = Capsule::of(drafts.len());
+        let memory = self.size(&section, "memory").unwrap_or(usual.memory);
         if let Some((_, place)) = section.text("memory").filter(|_| memory < LEAST_MEMORY) {
             let message = format!("no capsule runs in {} of memory", print_size(memory));
             let problem = Problem::error(ProblemKind::BadValue, place, message);
@@ -35,7 +33,7 @@ impl Checker<'_> {
         for draft in drafts.iter().filter(|draft| draft.index == 0) {
             self.fits_capsule(draft, &asked.place, images);
         }
-        Some(Capsule { memory, processors: section.number("cpus").unwrap_or(PROCESSORS) })
+        Some(Capsule { memory, processors: section.number("cpus").unwrap_or(usual.processors) })
     }
 
     fn fits_capsule(&mut self, draft: &MachineDraft<'_>, asked: &Place, images: &Images<'_>) {
@@ -44,9 +42,13 @@ impl Checker<'_> {
                 .also(asked, "the testbed is a capsule")
                 .help(help)
         };
-        if let Some(("own", place)) = draft.section.text("kernel") {
+        if let Some(kernel) = draft.section.get("kernel").filter(|_| draft.machine.kernel() == Kernel::Own) {
             let help = "leave it away: all machines of a capsule have its kernel";
-            self.report(misfit(place, "a machine in a capsule has no kernel of its own", help));
+            self.report(misfit(&kernel.place, "a machine in a capsule has no kernel of its own", help));
+        }
+        if let Some(init) = draft.section.get("init").filter(|_| draft.machine.init() != Init::Agent) {
+            let help = "leave it away, and start what is wanted by `services`";
+            self.report(misfit(&init.place, "a machine in a capsule boots no system", help));
         }
         if draft.machine.has_screen()
             && let Some(flag) = draft.section.get("screen")

@@ -109,6 +109,11 @@ impl Testbed {
         self.kernels_are_decided
     }
 
+    /// The same, in a capsule.
+    pub(crate) fn in_capsule(&self) -> Testbed {
+        Testbed { capsule: Some(Capsule::of(self.machines.len())), ..self.clone() }
+    }
+
     /// The same, with these kernels, in the order of the machines.
     pub(crate) fn with_kernels(&self, kernels: impl IntoIterator<Item = Kernel>) -> Testbed {
         let mut decided = Testbed { kernels_are_decided: true, ..self.clone() };
