@@ -43,6 +43,8 @@ pub(super) struct Sleeping {
     asleep: Asleep,
     /// The first number that nothing in it has had.
     next: u32,
+    /// The number of its networks.
+    fabric: u32,
     machines: Vec<Sleeper>,
     attached: Vec<Attached>,
 }
@@ -73,7 +75,8 @@ impl Capsule {
             birth.asleep = Some(sleeping.asleep.clone());
         }
         let machine = Machine::make_guest(host, NAME, birth)?;
-        let engine = Engine::inside(machine.link()?, &inside, sleeping.map_or(1, |sleeping| sleeping.next));
+        let next = sleeping.map_or(1, |sleeping| sleeping.next);
+        let engine = Engine::inside(machine.link()?, machine.console()?, &inside, next);
         Ok((Capsule { machine, host: host.clone() }, engine))
     }
 
@@ -113,6 +116,10 @@ impl Sleeping {
             ..Place::default()
         };
         self.machines.iter().map(place).collect()
+    }
+
+    pub(super) fn fabric(&self) -> u32 {
+        self.fabric
     }
 
     pub(super) fn attached(&self) -> Vec<Attached> {
@@ -196,6 +203,7 @@ impl Bed {
             upper,
             asleep,
             next: self.engine().next_number(),
+            fabric: shared.fabric,
             machines: shared.machines.iter().zip(places).map(sleeper).collect(),
             attached: lock(&shared.attached).clone(),
         })
@@ -256,13 +264,15 @@ impl Bed {
         let shared = &*self.shared;
         let mut places: Vec<_> = shared.places.iter().map(lock).collect();
         lock(&shared.switches).clear();
+        shared.machines.iter().for_each(Machine::expect_end);
         capsule.kill(shared.spec.deadlines().stop())?;
         let inside = Arc::new(Inside::default());
         let mut birth = definition::capsule(&shared.spec, shared.roots.capsule()?, Arc::clone(&inside))?;
         birth.jail.snapshots = vec![sleeping.upper.number()];
         birth.asleep = Some(sleeping.asleep.clone());
         capsule.machine.make_guest_again(birth, None)?;
-        let engine = Engine::inside(capsule.machine.link()?, &inside, sleeping.next);
+        let (link, console) = (capsule.machine.link()?, capsule.machine.console()?);
+        let engine = Engine::inside(link, console, &inside, sleeping.next);
         for (machine, its) in shared.machines.iter().zip(&sleeping.machines) {
             machine.take_up_again(&engine, its.state)?;
         }

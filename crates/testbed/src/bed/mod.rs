@@ -72,9 +72,6 @@ pub struct Options {
 /// The name that a machine's console has among the logs of its services.
 pub const CONSOLE: &str = "console";
 
-/// The first number that a launcher is given, which is that of a capsule's networks.
-const FIRST_FABRIC: u32 = 1;
-
 /// One copy of a testbed. Cheap to clone; the last clone ends its machines.
 #[derive(Clone)]
 pub struct Bed {
@@ -163,7 +160,7 @@ impl Bed {
             spec: Arc::clone(spec),
             capsule: Some(capsule),
             goes_on: true,
-            fabric: FIRST_FABRIC,
+            fabric: sleeping.fabric(),
             machines: sleeping.take_up(spec, &engine)?,
             places: sleeping.places(&engine).into_iter().map(Mutex::new).collect(),
             by_name: names.zip(0..).collect(),
@@ -406,6 +403,7 @@ impl Bed {
         if let Some(capsule) = &self.shared.capsule {
             self.shared.ports.clear();
             lock(&self.shared.switches).clear();
+            self.machines().for_each(Machine::expect_end);
             return capsule.kill(deadline);
         }
         for machine in self.machines() {

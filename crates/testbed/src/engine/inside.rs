@@ -2,11 +2,11 @@
 
 use super::link::{Link, lock};
 use super::{Engine, Machines, Shared};
+use crate::machine::{Console, with_console};
 use rustix::fd::OwnedFd;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use testbed_agent::agent::Exit;
 use testbed_agent::capsule::{CGROUP, Word};
 use testbed_agent::frame::{Frame, FrameError, Kind};
 use testbed_agent::launch::{Ids, Setup};
@@ -81,14 +81,14 @@ impl Inside {
 
     /// The capsule has ended, and all inside with it.
     pub(crate) fn closed(&self) {
-        self.machines.end_all(Exit::Signal(9));
+        self.machines.take_all().for_each(|machine| machine.capsule_ended());
     }
 }
 
 impl Engine {
     /// What makes machines in a capsule: its agent is at the other end of this link, and gives word by `inside`. Numbers from
     /// `next` on are free there. It does not keep the capsule alive.
-    pub(crate) fn inside(capsule: Arc<Link>, inside: &Inside, next: u32) -> Engine {
+    pub(crate) fn inside(capsule: Arc<Link>, console: Arc<Console>, inside: &Inside, next: u32) -> Engine {
         let shown = OnceLock::new();
         let no_host = Fault::new(FaultKind::Unsupported, "show the host's root in a capsule");
         // This is a new one.
@@ -96,6 +96,7 @@ impl Engine {
         let shared = Shared {
             launcher: capsule,
             process: None,
+            console: Some(console),
             machines: Arc::clone(&inside.machines),
             next: AtomicU32::new(next),
             ids: OnceLock::from(IDS),
@@ -103,6 +104,14 @@ impl Engine {
             shown,
         };
         Engine { shared: Arc::new(shared) }
+    }
+
+    /// A fault of a machine, with the last that the console says of a capsule that has ended.
+    pub(crate) fn explained(&self, fault: Fault) -> Fault {
+        match &self.shared.console {
+            Some(console) if !self.is_alive() => with_console(fault, console),
+            _ => fault,
+        }
     }
 
     /// Whether its machines are in a capsule.

@@ -6,7 +6,7 @@ pub(crate) mod link;
 pub(crate) mod poller;
 
 use crate::host;
-use crate::machine::{Core, Machine};
+use crate::machine::{Console, Core, Machine};
 use link::{Event, Handler, Link, lock};
 use rustix::fd::OwnedFd;
 use std::collections::HashMap;
@@ -36,6 +36,8 @@ struct Shared {
     launcher: Arc<Link>,
     /// None if the launcher is in a capsule.
     process: Option<Mutex<Child>>,
+    /// Of that capsule.
+    console: Option<Arc<Console>>,
     machines: Arc<Machines>,
     next: AtomicU32,
     /// Once it has begun.
@@ -66,12 +68,10 @@ impl Machines {
         }
     }
 
-    fn end_all(&self, how: Exit) {
-        for machine in std::mem::take(&mut *lock(&self.by_number)).into_values() {
-            if let Some(machine) = machine.upgrade() {
-                machine.ended(how);
-            }
-        }
+    /// All that there are; none of them is known any more.
+    fn take_all(&self) -> impl Iterator<Item = Arc<Core>> {
+        let all = std::mem::take(&mut *lock(&self.by_number));
+        all.into_values().filter_map(|machine| machine.upgrade())
     }
 }
 
@@ -147,6 +147,7 @@ impl Engine {
         let shared = Shared {
             launcher,
             process,
+            console: None,
             machines,
             next: AtomicU32::new(1),
             ids: OnceLock::new(),
@@ -389,6 +390,6 @@ impl Handler for LauncherHandler {
     }
 
     fn closed(&self, _: &Fault) {
-        self.machines.end_all(Exit::Signal(9));
+        self.machines.take_all().for_each(|machine| machine.ended(Exit::Signal(9)));
     }
 }

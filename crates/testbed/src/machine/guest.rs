@@ -184,7 +184,7 @@ impl Guest {
 }
 
 /// A fault with the last that a console says.
-fn with_console(fault: Fault, console: &Console) -> Fault {
+pub(crate) fn with_console(fault: Fault, console: &Console) -> Fault {
     let log = console.log();
     log.wait_closed(Instant::now() + LAST_WORDS);
     let tail = log.tail(CONSOLE_TAIL);

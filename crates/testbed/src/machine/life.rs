@@ -146,6 +146,12 @@ impl Core {
         AsleepInside { number: self.number, upper, paused: state.paused, ended: state.ended }
     }
 
+    /// The capsule that it is in has ended, and it with that.
+    pub(crate) fn capsule_ended(&self) {
+        self.life.kernel_ended();
+        self.ended(Exit::Signal(9));
+    }
+
     /// Its agent answers.
     pub(crate) fn greeted(&self) {
         lock(&self.life.state).greeted = true;
@@ -217,7 +223,7 @@ impl Core {
         }
         match (lock(&self.life.state).broken.clone(), &self.guest) {
             (Some(fault), Some(guest)) => Err(guest.with_console(fault).on(&self.name)),
-            (Some(fault), None) => Err(fault),
+            (Some(fault), None) => Err(self.engine.explained(fault)),
             (None, _) => Ok(()),
         }
     }

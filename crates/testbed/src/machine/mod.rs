@@ -14,7 +14,7 @@ mod upper;
 mod variables;
 mod wait;
 
-pub(crate) use guest::{Asleep, Birth, System, image_root, make_template, recipe};
+pub(crate) use guest::{Asleep, Birth, System, image_root, make_template, recipe, with_console};
 pub(crate) use life::{AsleepInside, Core};
 pub(crate) use log::LogReader;
 pub(crate) use screen::no_key;
@@ -255,6 +255,11 @@ impl Machine {
     /// When the launcher is gone.
     pub fn start_kill(&self) -> Result<(), Fault> {
         self.order_kill(false)
+    }
+
+    /// That its kernel ends is what is wanted.
+    pub(crate) fn expect_end(&self) {
+        lock(&self.core().life.state).killed = true;
     }
 
     /// With `off` it is off its networks at once, too.

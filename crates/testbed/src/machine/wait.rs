@@ -1,7 +1,6 @@
 //! Sentences: what a test says to a machine.
 
 use super::{ANSWER, Machine, Output};
-use crate::engine::link::lock;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -83,8 +82,7 @@ impl Machine {
     /// # Errors
     /// When it goes on past the deadline.
     pub(crate) fn switch_off(&self, deadline: Duration) -> Result<(), Fault> {
-        // That its kernel ends is what is wanted.
-        lock(&self.core().life.state).killed = true;
+        self.expect_end();
         let end = Instant::now() + deadline;
         self.shell("systemctl poweroff --no-block").deadline(deadline).status()?;
         self.wait_ended(end.saturating_duration_since(Instant::now())).map(drop)

@@ -10,7 +10,10 @@ const HYPERVISOR: u64 = 128 << 20;
 
 /// How many copies may be alive at once; one always may.
 pub(super) fn copies(testbed: &Testbed) -> usize {
-    let copy: u64 = testbed.machines().iter().map(needed).fold(0, u64::saturating_add);
+    let copy = match Hardware::of_capsule(testbed) {
+        Some(capsule) => capsule.memory.saturating_add(HYPERVISOR),
+        None => testbed.machines().iter().map(needed).fold(0, u64::saturating_add),
+    };
     let available = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| available(&text));
     match available {
         Some(available) if copy > 0 => usize::try_from(available / copy).unwrap_or(usize::MAX).max(1),

@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use testbed::bed::{Bed, Ending, Options, StoredImages};
+use testbed::bed::{Bed, CONSOLE, Ending, Options, StoredImages};
 use testbed::image::{self, Store};
 use testbed::machine::Condition;
 use testbed::net::{capture, uplink};
@@ -262,4 +262,32 @@ fn world() -> IpAddr {
 fn pipe_of_packets() -> (std::fs::File, std::fs::File) {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
     (read.into(), write.into())
+}
+
+#[test]
+fn a_panic_is_of_all_its_machines_and_undone_by_a_rollback() {
+    let bed = up("capsule");
+    bed["left"].write_file("/root/then", 0o600, b"then").unwrap();
+    bed.snapshot("then", &[]).unwrap();
+    // No machine can do so: its files in /proc are its own user's.
+    assert!(!bed["left"].shell("echo c > /proc/sysrq-trigger").output().unwrap().success());
+    let capsule = bed.capsule().unwrap();
+    let waiting = bed["right"].command(["sleep", "1000"]).start().unwrap();
+    capsule.write_file("/proc/sysrq-trigger", 0o200, b"c").unwrap_err();
+    capsule.wait_ended(SOON).unwrap();
+    drop(waiting);
+    for name in ["left", "router", "right"] {
+        let fault = bed[name].shell("true").output().unwrap_err();
+        assert_eq!(
+            (&*fault.operation, fault.machine.as_deref()),
+            ("go on: its kernel has ended", Some(name))
+        );
+        assert!(fault.log.as_deref().is_some_and(|log| log.contains("sysrq")), "{:?}", fault.log);
+        assert_eq!(bed[name].condition(), Condition::Stopped);
+    }
+    assert!(bed.service_log("left", CONSOLE).unwrap().tail(4096).contains("Kernel panic"));
+    bed.rollback("then", &[]).unwrap();
+    assert_eq!(bed["left"].read_file("/root/then").unwrap(), b"then");
+    assert_eq!(answered(&bed, "left", "10.1.0.2", 56), 3);
+    counts_on(&bed, "right", "/run/count");
 }
