@@ -233,8 +233,11 @@ impl spec::Files for Everything {
     }
 
     fn kind(&self, path: &Path) -> Option<spec::FileKind> {
-        let is_file =
-            path.extension().is_some() || path.parent().is_some_and(|folder| folder.ends_with("tests"));
+        // A number behind a dot belongs to a version.
+        let is_word = |end: &std::ffi::OsStr| end.to_str().is_some_and(|end| end.parse::<u32>().is_err());
+        let is_file = path.extension().is_some_and(is_word)
+            || path.file_name().is_some_and(|name| name == "bzImage")
+            || path.parent().is_some_and(|folder| folder.ends_with("tests"));
         Some(if is_file { spec::FileKind::File { executable: true } } else { spec::FileKind::Folder })
     }
 
