@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use testbed_agent::agent::{Open, Reply};
 use testbed_agent::capsule::{Word, addressed};
+use testbed_agent::control::MAX_CHANNELS;
 use testbed_agent::frame::{Decoder, Frame, FrameError, Hello, Kind, encode, encode_message};
 use testbed_agent::launch::{Ended, Order};
 use testbed_agent::{Doing as _, Fault, FaultKind};
@@ -35,7 +36,6 @@ pub(super) struct Capsule {
     opened: HashMap<u32, (u32, u32)>,
     /// And the other way round.
     numbers: HashMap<(u32, u32), u32>,
-    next: u32,
     /// What the launcher has opened, by the channel of the order.
     devices: HashMap<u32, OwnedFd>,
     /// Nobody is listened to.
@@ -100,7 +100,6 @@ impl Capsule {
             routes: HashMap::new(),
             opened: HashMap::new(),
             numbers: HashMap::new(),
-            next: 2,
             devices: HashMap::new(),
             paused: false,
             buffer: vec![0; READ],
@@ -296,7 +295,8 @@ impl Capsule {
             }
             (0, _) => Err(FrameError::Body("direction")),
             (_, Kind::Open | Kind::Ask) if channel.is_multiple_of(2) => {
-                if self.numbers.contains_key(&(machine, channel)) {
+                let its = self.numbers.keys().filter(|(of, _)| *of == machine).count();
+                if self.numbers.contains_key(&(machine, channel)) || its >= MAX_CHANNELS {
                     return Err(FrameError::Body("channel number"));
                 }
                 let ours = self.free_number();
@@ -330,14 +330,9 @@ impl Capsule {
         }
     }
 
-    fn free_number(&mut self) -> u32 {
-        loop {
-            let number = self.next;
-            self.next = self.next.wrapping_add(2).max(2);
-            if !self.opened.contains_key(&number) {
-                return number;
-            }
-        }
+    /// The least that none has: whoever keeps something for each that there was keeps little.
+    fn free_number(&self) -> u32 {
+        (2..).step_by(2).find(|number| !self.opened.contains_key(number)).unwrap_or_default()
     }
 
     /// A machine that cannot be reached any more is forgotten, with its channels.

@@ -13,8 +13,9 @@ use std::collections::HashMap;
 use std::io::{self, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::Duration;
 use testbed_agent::agent::Exit;
 use testbed_agent::frame::{Frame, FrameError, Hello, Kind, MAX_DATA};
 use testbed_agent::launch::{self, Ended, Ids, Mask, Masked, Order, Outcome, Setup};
@@ -226,7 +227,7 @@ impl Engine {
     /// When it is gone.
     pub(crate) fn send_order(&self, order: &Order, fds: Vec<OwnedFd>) -> Result<Pending, Fault> {
         let (channel, events) = self.shared.launcher.open(Kind::Ask, order, fds)?;
-        Ok(Pending { channel, events })
+        Ok(Pending { channel, events, most: self.is_inside().then_some(MOST_INSIDE) })
     }
 
     /// Makes a machine. It is usable at once: what is asked of it waits until it can answer.
@@ -310,7 +311,12 @@ impl Drop for Shared {
 pub(crate) struct Pending {
     channel: u32,
     events: Receiver<Event>,
+    /// How long it is waited for: a launcher on this host either answers or ends.
+    most: Option<Duration>,
 }
+
+/// How long the launcher in a capsule may take to answer, emulated, beside others.
+const MOST_INSIDE: Duration = Duration::from_secs(60);
 
 impl Pending {
     /// What has been opened in a capsule is known there by this number, once it has been waited for.
@@ -333,14 +339,23 @@ impl Pending {
     /// # Errors
     /// What the launcher says, or that it is gone.
     pub(crate) fn wait(self) -> Result<(Outcome, Vec<OwnedFd>), Fault> {
-        match self.events.recv() {
+        let event = match self.most {
+            None => self.events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(most) => self.events.recv_timeout(most),
+        };
+        match event {
             Ok(Event::Frame(frame, fds)) => match frame.message("outcome") {
                 Ok(Outcome::Failed(fault)) => Err(fault),
                 Ok(outcome) => Ok((outcome, fds)),
                 Err(e) => Err(Fault::new(FaultKind::Protocol, format!("understand the launcher: {e}"))),
             },
             Ok(Event::Gone(fault)) => Err(fault),
-            Err(_) => Err(Fault::new(FaultKind::State, "the launcher is gone")),
+            Err(RecvTimeoutError::Timeout) => {
+                let fault = Fault::new(FaultKind::Timeout, "get an answer of the launcher in the capsule");
+                Err(fault
+                    .hint("the capsule may be out of memory; `testbed logs MACHINE console` is its console"))
+            }
+            Err(RecvTimeoutError::Disconnected) => Err(Fault::new(FaultKind::State, "the launcher is gone")),
         }
     }
 }
